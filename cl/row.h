@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * row.h - how a work-group walks a row: vectors of VEC floats, items interleaved, sums and maxima in trees of fixed shape
+ *
+ * Item `item` of WG takes elements (k*WG + item)*VEC ... + VEC, k = 0, 1, ... WG = 1 with VEC = 16 is one stream of wide
+ * vectors (CPU-like), WG = 64..256 with VEC = 4 is neighbouring items on neighbouring vectors (GPU-like). Rows end anywhere:
+ * the last vector is filled up with a value that changes nothing.
+ *
+ * WG  work-items in a group, a power of two;  VEC  floats in a vector, 1 4 16 */
+#ifndef ROW_H
+#define ROW_H
+#define EXP_WIDTH VEC
+#include "exp.h"
+
+#if VEC == 1
+#define VLOAD(p)         (*(p))
+#define VSTORE(v, p)     (*(p) = (v))
+#define VLOAD_HALF(i, p) vload_half(i, p)
+#else
+#define VLOAD(p)         PASTE(vload, VEC)(0, p)
+#define VSTORE(v, p)     PASTE(vstore, VEC)(v, 0, p)
+#define VLOAD_HALF(i, p) PASTE(vload_half, VEC)(0, (p) + (i))
+#endif
+
+#define STRIDE (WG * VEC) /* of one item's consecutive vectors */
+
+static size_t div_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static fvec load(global const float *p, size_t i, size_t end, float fill)
+{
+    if (i + VEC <= end)
+        return VLOAD(p + i);
+    float lane[VEC];
+    for (int l = 0; l < VEC; l++)
+        lane[l] = i + l < end ? p[i + l] : fill;
+    return VLOAD(lane);
+}
+
+static void store(fvec v, global float *p, size_t i, size_t end)
+{
+    if (i + VEC <= end) {
+        VSTORE(v, p + i);
+        return;
+    }
+    float lane[VEC];
+    VSTORE(v, lane);
+    for (int l = 0; i + l < end; l++)
+        p[i + l] = lane[l];
+}
+
+static float lanes_sum(fvec v)
+{
+    float lane[VEC];
+    VSTORE(v, lane);
+    for (int step = VEC / 2; step > 0; step /= 2)
+        for (int l = 0; l < step; l++)
+            lane[l] += lane[l + step];
+    return lane[0];
+}
+
+/* NaN lanes lose, unless lane 0 is NaN: start maxima from a number. */
+static float lanes_max(fvec v)
+{
+    float lane[VEC];
+    VSTORE(v, lane);
+    for (int step = VEC / 2; step > 0; step /= 2)
+        for (int l = 0; l < step; l++)
+            lane[l] = lane[l + step] > lane[l] ? lane[l + step] : lane[l];
+    return lane[0];
+}
+
+/* Every item gets the result. part: WG floats, free for the next call at once. */
+static float group_sum(local float *part, float v)
+{
+#if WG > 1
+    const int item = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    part[item] = v;
+    for (int step = WG / 2; step > 0; step /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < step)
+            part[item] += part[item + step];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = part[0];
+#endif
+    return v;
+}
+
+static float group_max(local float *part, float v)
+{
+#if WG > 1
+    const int item = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    part[item] = v;
+    for (int step = WG / 2; step > 0; step /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < step && part[item + step] > part[item])
+            part[item] = part[item + step];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = part[0];
+#endif
+    return v;
+}
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * small.c - what the host must know about small.cl
+ *
+ * All variants have the same parameters and make the same choice, so that one program serves a model. rows and cols of the
+ * problem mean: swiglu, add: 1 and n; rope_append: batch and n_heads + n_kv_heads; the others: the rows and cols of x. */
+#include "registry.h"
+#include "small.h"
+
+enum { WG, VEC };
+
+static const char *small_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    (void) p;
+    if ((size_t) cfg[WG] > d->max_wg || (size_t) cfg[WG] > d->max_items[0])
+        return "WG is over the device limit";
+    if ((cfg[WG] + 1) * sizeof(float) > d->local_bytes)
+        return "WG + 1 floats do not fit local memory";
+    return NULL;
+}
+
+static const char *small_reject_f32(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return p->small.type != FDEC_F32 ? "only for f32" : small_reject(p, d, cfg);
+}
+
+static const char *small_reject_f16(const struct problem *p, const struct device *d, const int *cfg)
+{
+    if (p->small.type != FDEC_F16)
+        return "only for f16";
+    if (!d->fp16_storage)
+        return "the device does not store f16 right";
+    return small_reject(p, d, cfg);
+}
+
+static double small_expect(const struct problem *p, const struct device *d, int *cfg)
+{
+    (void) p;
+    cfg[WG] = d->cpu_like || d->max_wg < 64 ? 1 : d->max_wg < 256 ? 64 : 256;
+    cfg[VEC] = d->cpu_like ? 16 : 4;
+    return 0.5;
+}
+
+static struct geometry groups(int64_t n, const int *cfg)
+{
+    return (struct geometry){
+        .n_launches = 1, .launch = {{.global = {(size_t) (n * cfg[WG])}, .local = {(size_t) cfg[WG]}}}, .n_splits = 1};
+}
+
+static struct geometry per_row(const struct problem *p, const struct device *d, const int *cfg)
+{
+    (void) d;
+    return groups(p->small.rows, cfg);
+}
+
+static struct geometry per_head(const struct problem *p, const struct device *d, const int *cfg)
+{
+    (void) d;
+    return groups(p->small.rows * p->small.cols, cfg);
+}
+
+/* Enough groups to fill the device, but none with less than four vectors an item. */
+static struct geometry per_stretch(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const int64_t least = 4 * (int64_t) cfg[WG] * cfg[VEC], most = MAX(16, 8 * (int64_t) d->compute_units);
+    return groups(MIN(most, div_up(p->small.cols, least)), cfg);
+}
+
+#define SMALL_PARAMS                                                                                                   \
+    {                                                                                                                  \
+        [WG] = PARAM(WG, 1, 64, 256), [VEC] = PARAM(VEC, 16, 4, 1)                                                     \
+    }
+#define SMALL(kernel_name, operation, function, reject_function, geometry_function)                                    \
+    {                                                                                                                  \
+        .name = kernel_name, .rev = 1, .op = operation, .family = "group", .source = &cl_small, .entry = {function},   \
+        .params = SMALL_PARAMS, .reject = reject_function, .expect = small_expect, .geometry = geometry_function       \
+    }
+
+/* clang-format off */
+const struct kernel small_rmsnorm = SMALL("rmsnorm/group", OP_RMSNORM, "rmsnorm", small_reject, per_row);
+const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", small_reject, per_stretch);
+const struct kernel small_add = SMALL("add/group", OP_ADD, "add", small_reject, per_stretch);
+const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", small_reject, per_row);
+const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", small_reject, per_row);
+const struct kernel small_embed_f32 = SMALL("embed/group-f32", OP_EMBED, "embed_f32", small_reject_f32, per_row);
+const struct kernel small_embed_f16 = SMALL("embed/group-f16", OP_EMBED, "embed_f16", small_reject_f16, per_row);
+const struct kernel small_rope_append_f32 =
+    SMALL("rope_append/group-f32", OP_ROPE_APPEND, "rope_append_f32", small_reject_f32, per_head);
+const struct kernel small_rope_append_f16 =
+    SMALL("rope_append/group-f16", OP_ROPE_APPEND, "rope_append_f16", small_reject_f16, per_head);

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT
+ * small.cl - the operations between attention and linear: rmsnorm, rope_append, swiglu, add, embed, argmax, sample
+ *
+ * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h and
+ * small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
+ * WG, VEC: row.h. Local memory: 4*WG bytes. */
+#if !defined(WG) || !defined(VEC)
+#error "small.cl needs WG and VEC"
+#endif
+#include "small.h"
+#include "row.h"
+
+/* ---- rmsnorm: a group per row; x is read twice, the second time from cache ------------------------------------------- */
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void rmsnorm(RMSNORM_BUFFERS(BUFFER_PARAM) RMSNORM_SCALARS(SCALAR_PARAM) int unused)
+{
+    RMSNORM_BUFFERS(BUFFER_BEGIN)
+    local float part[WG];
+    const size_t begin = get_local_id(0) * VEC, at = get_group_id(0) * (size_t) cols;
+
+    fvec sum = 0.0f;
+    for (size_t i = begin; i < cols; i += STRIDE) {
+        const fvec v = load(x + at, i, cols, 0.0f);
+        sum = fma(v, v, sum);
+    }
+    const float scale = 1.0f / sqrt(group_sum(part, lanes_sum(sum)) / cols + eps);
+    for (size_t i = begin; i < cols; i += STRIDE)
+        store(load(x + at, i, cols, 0.0f) * scale * load(w, i, cols, 0.0f), y + at, i, cols);
+}
+
+/* ---- rope_append: a group per (sequence, head); heads 0..H-1 turn q, the G after them do k and v ---------------------- */
+
+struct angle {
+    float cosine, sine;
+};
+
+/* Of a turn given as a 0.64 binary fraction, its top 32 bits. The quadrant is split off in integers, so what is left, at most
+ * an eighth of a turn, is rounded once: the angle is right to 1e-7 rad. The polynomials are minimax on [-pi/4, pi/4], 1 ulp. */
+static struct angle angle_of(u64 turn)
+{
+    const uint top = turn >> 32, quadrant = (top + (1u << 29)) >> 30;
+    const float a = (float) (int) (top - (quadrant << 30)) * 0x1.921fb6p-30f, a2 = a * a;
+
+    float s = fma(a2, -1.9515295891e-4f, 8.3321608736e-3f);
+    s = fma(s, a2, -1.6666654611e-1f);
+    s = fma(s * a2, a, a);
+    float c = fma(a2, 2.443315711809948e-5f, -1.388731625493765e-3f);
+    c = fma(c, a2, 4.166664568298827e-2f);
+    c = fma(c * a2, a2, fma(a2, -0.5f, 1.0f));
+
+    const float swap_s = quadrant & 1 ? c : s, swap_c = quadrant & 1 ? s : c;
+    struct angle r;
+    r.sine = quadrant & 2 ? -swap_s : swap_s;
+    r.cosine = (quadrant + 1) & 2 ? -swap_c : swap_c;
+    return r;
+}
+
+/* f16 is a constant at each call and folds away. */
+static void put(global void *to, bool f16, size_t i, float v)
+{
+    if (f16)
+        vstore_half_rte(v, i, (global half *) to);
+    else
+        ((global float *) to)[i] = v;
+}
+
+/* Writes the rotated head at from[0..D) to to[at..at+D), which may be the same place: a pair is read and written by one item. */
+static void rotate(const struct rope_scalars *s, global const u64 *angles, int token, global const float *from, global void *to,
+                   size_t at, bool f16)
+{
+    const int pairs = s->rope_dim / 2;
+    for (int i = get_local_id(0); i < pairs; i += WG) {
+        const int i0 = s->neox ? i : 2 * i, i1 = s->neox ? i + pairs : 2 * i + 1;
+        const struct angle a = angle_of(angles[i] * (u64) token);
+        const float v0 = from[i0], v1 = from[i1];
+        put(to, f16, at + i0, fma(v0, a.cosine, -(v1 * a.sine)));
+        put(to, f16, at + i1, fma(v0, a.sine, v1 * a.cosine));
+    }
+    for (int i = s->rope_dim + get_local_id(0); i < s->head_dim; i += WG)
+        put(to, f16, at + i, from[i]);
+}
+
+/* First element of a token in the cache, head 0; -1: there is no such place, the row is to be skipped. */
+static i64 token_at(const struct rope_scalars *s, global const int *block_table, int b, int token)
+{
+    if (token < 0 || token >= s->max_len)
+        return -1;
+    int block = b, slot = token;
+    if (s->page_size > 0) {
+        if (token / s->page_size >= s->max_blocks)
+            return -1;
+        block = block_table[(size_t) b * s->max_blocks + token / s->page_size];
+        slot = token % s->page_size;
+    }
+    return block < 0 || block >= s->n_blocks ? -1 : block * s->block_stride + slot * s->token_stride;
+}
+
+/* A skipped row leaves q, too, as it is. */
+static void rope_append(const struct rope_scalars *s, global const u64 *angles, global const int *pos, global float *q,
+                        global const float *k, global const float *v, global const int *block_table, global void *k_cache,
+                        global void *v_cache, bool f16)
+{
+    const int slots = s->n_heads + s->n_kv_heads, b = get_group_id(0) / slots, head = get_group_id(0) % slots;
+    const int token = pos[b];
+    const i64 at = token_at(s, block_table, b, token);
+    if (at < 0)
+        return;
+    if (head < s->n_heads) {
+        global float *mine = q + ((size_t) b * s->n_heads + head) * s->head_dim;
+        rotate(s, angles, token, mine, mine, 0, false);
+        return;
+    }
+    const int g = head - s->n_heads;
+    const size_t from = ((size_t) b * s->n_kv_heads + g) * s->head_dim, to = at + g * s->head_stride;
+    rotate(s, angles, token, k + from, k_cache, to, f16);
+    for (int i = get_local_id(0); i < s->head_dim; i += WG)
+        put(v_cache, f16, to + i, v[from + i]);
+}
+
+#define SCALAR_VALUE(type, name) name,
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void rope_append_f32(ROPE_BUFFERS(BUFFER_PARAM, float) ROPE_SCALARS(SCALAR_PARAM) int unused)
+{
+    ROPE_BUFFERS(BUFFER_BEGIN, float)
+    const struct rope_scalars s = {ROPE_SCALARS(SCALAR_VALUE)};
+    rope_append(&s, angles, pos, q, k, v, block_table, k_cache, v_cache, false);
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void rope_append_f16(ROPE_BUFFERS(BUFFER_PARAM, half) ROPE_SCALARS(SCALAR_PARAM) int unused)
+{
+    ROPE_BUFFERS(BUFFER_BEGIN, half)
+    const struct rope_scalars s = {ROPE_SCALARS(SCALAR_VALUE)};
+    rope_append(&s, angles, pos, q, k, v, block_table, k_cache, v_cache, true);
+}
+
+/* ---- swiglu, add: each group a stretch of the n elements ------------------------------------------------------------- */
+
+struct stretch {
+    size_t begin, end;
+};
+
+static struct stretch stretch_of_group(size_t n)
+{
+    const size_t width = div_up(div_up(n, get_num_groups(0)), STRIDE) * STRIDE;
+    struct stretch r;
+    r.begin = get_group_id(0) * width + get_local_id(0) * VEC;
+    r.end = min((get_group_id(0) + 1) * width, n);
+    return r;
+}
+
+/* e^-gate is inf from gate = -88.4: y is then -0 where the formula has less than 4e-37 * up. */
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void swiglu(SWIGLU_BUFFERS(BUFFER_PARAM) SWIGLU_SCALARS(SCALAR_PARAM) int unused)
+{
+    SWIGLU_BUFFERS(BUFFER_BEGIN)
+    const struct stretch r = stretch_of_group(n);
+    for (size_t i = r.begin; i < r.end; i += STRIDE) {
+        const fvec g = load(gate, i, r.end, 0.0f);
+        store(g / (1.0f + exp_plain(-g)) * load(up, i, r.end, 0.0f), y, i, r.end);
+    }
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void add(ADD_BUFFERS(BUFFER_PARAM) ADD_SCALARS(SCALAR_PARAM) int unused)
+{
+    ADD_BUFFERS(BUFFER_BEGIN)
+    const struct stretch r = stretch_of_group(n);
+    for (size_t i = r.begin; i < r.end; i += STRIDE)
+        store(load(a, i, r.end, 0.0f) + load(b, i, r.end, 0.0f), y, i, r.end);
+}
+
+/* ---- embed: a group per row ------------------------------------------------------------------------------------------ */
+
+static void embed(int id, int n_rows_table, int cols, global const void *table, global float *y, bool f16)
+{
+    const bool there = id >= 0 && id < n_rows_table;
+    const size_t at = there ? id * (size_t) cols : 0;
+    global const float *t32 = (global const float *) table + at;
+    global const half *t16 = (global const half *) table + at;
+
+    for (size_t i = get_local_id(0) * VEC; i < cols; i += STRIDE)
+        if (i + VEC <= cols) {
+            fvec v = NAN;
+            if (there)
+                v = f16 ? VLOAD_HALF(i, t16) : VLOAD(t32 + i);
+            VSTORE(v, y + i);
+        } else {
+            for (size_t l = i; l < cols; l++)
+                y[l] = !there ? NAN : f16 ? vload_half(l, t16) : t32[l];
+        }
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void embed_f32(EMBED_BUFFERS(BUFFER_PARAM, float) EMBED_SCALARS(SCALAR_PARAM) int unused)
+{
+    EMBED_BUFFERS(BUFFER_BEGIN, float)
+    embed(ids[get_group_id(0)], n_rows_table, cols, table, y + get_group_id(0) * (size_t) cols, false);
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void embed_f16(EMBED_BUFFERS(BUFFER_PARAM, half) EMBED_SCALARS(SCALAR_PARAM) int unused)
+{
+    EMBED_BUFFERS(BUFFER_BEGIN, half)
+    embed(ids[get_group_id(0)], n_rows_table, cols, table, y + get_group_id(0) * (size_t) cols, true);
+}
+
+/* ---- argmax: a group per row; the largest value, then the first place that has it -------------------------------------- */
+
+/* -inf for a row of nothing but NaN: x > top is false for NaN. */
+static float row_max(local float *part, global const float *x, size_t cols)
+{
+    fvec top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    for (size_t i = get_local_id(0) * VEC; i < cols; i += 4 * STRIDE)
+        for (int u = 0; u < 4; u++) {
+            const fvec v = load(x, i + u * STRIDE, cols, -INFINITY);
+            top[u] = v > top[u] ? v : top[u];
+        }
+    const fvec low = top[0] > top[1] ? top[0] : top[1], high = top[2] > top[3] ? top[2] : top[3];
+    return group_max(part, lanes_max(low > high ? low : high));
+}
+
+constant int lane_index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void argmax(ARGMAX_BUFFERS(BUFFER_PARAM) ARGMAX_SCALARS(SCALAR_PARAM) int unused)
+{
+    ARGMAX_BUFFERS(BUFFER_BEGIN)
+    local float part[WG];
+    local int lowest;
+    const size_t row = get_group_id(0), at = row * cols;
+    const float top = row_max(part, x + at, cols);
+
+    const ivec none = INT_MAX;
+    ivec first = none;
+    for (size_t i = get_local_id(0) * VEC; i < cols; i += STRIDE)
+        first = min(first, load(x + at, i, cols, NAN) == top ? VLOAD(lane_index) + (int) i : none);
+
+    if (get_local_id(0) == 0)
+        lowest = INT_MAX;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    int lane[VEC];
+    VSTORE(first, lane);
+    for (int l = 0; l < VEC; l++)
+        if (lane[l] < INT_MAX)
+            atomic_min(&lowest, lane[l]);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (get_local_id(0) == 0)
+        ids[row] = lowest < INT_MAX ? lowest : 0;
+}
+
+/* ---- sample: a group per row ----------------------------------------------------------------------------------------- *
+ * The same id on every device for the same x, u and temperature. Weights are e^((x - max) / T) of exp.h, exactly 1 for the
+ * maximum (so +inf wins), 0 for NaN. A row is cut into chunks of 256 = 16 lanes * 16. A chunk's sum adds lane by lane in
+ * order, then halves the lanes; chunk sums add up in order; inside the chunk in which the running sum passes u * total,
+ * weights add one by one. Rounding can keep that inner walk short of its mark: the chunk's last index of non-zero weight
+ * then stands for it. u outside [0, 1) or NaN gives the row's last index of non-zero weight, or 0 in a row of NaN. */
+
+enum { CHUNK = 256, LANES = 16 };
+
+static fvec weights(fvec v, float top, float inv_temperature)
+{
+    const fvec one = 1.0f, zero = 0.0f;
+    const fvec w = v == top ? one : exp_plain((v - top) * inv_temperature);
+    return w > zero ? w : zero;
+}
+
+static float chunk_sum(global const float *x, size_t begin, size_t cols, float top, float inv_temperature)
+{
+    fvec sum[LANES / VEC];
+    for (int u = 0; u < LANES / VEC; u++)
+        sum[u] = 0.0f;
+    for (size_t i = begin; i < begin + CHUNK; i += LANES)
+        for (int u = 0; u < LANES / VEC; u++)
+            sum[u] += weights(load(x, i + u * VEC, cols, NAN), top, inv_temperature);
+
+    float lane[LANES];
+    for (int u = 0; u < LANES / VEC; u++)
+        VSTORE(sum[u], lane + u * VEC);
+    for (int step = LANES / 2; step > 0; step /= 2)
+        for (int l = 0; l < step; l++)
+            lane[l] += lane[l + step];
+    return lane[0];
+}
+
+/* Adds chunk sums in order up to the chunk whose sum would pass target; *chunk: its number, or the number of chunks. Every
+ * item makes the same additions, so all leave the loop together. */
+static float sum_chunks(local float *part, global const float *x, size_t cols, float top, float inv_temperature, float target,
+                        int *chunk)
+{
+    const int n = div_up(cols, CHUNK), item = get_local_id(0);
+    float sum = 0.0f;
+    int c = 0;
+    bool passed = false;
+    while (c < n && !passed) {
+        const int first = c, end = min(n, first + WG);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (first + item < end)
+            part[item] = chunk_sum(x, (size_t) (first + item) * CHUNK, cols, top, inv_temperature);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        while (c < end && !passed) {
+            passed = sum + part[c - first] > target;
+            if (!passed)
+                sum += part[c++ - first];
+        }
+    }
+    *chunk = c;
+    return sum;
+}
+
+/* First index in [begin, end) at which sum passes target, else the last one of non-zero weight, else 0. */
+static int walk(global const float *x, size_t begin, size_t end, float top, float inv_temperature, float sum, float target)
+{
+    int last = 0;
+    for (size_t i = begin; i < end; i += VEC) {
+        float w[VEC];
+        VSTORE(weights(load(x, i, end, NAN), top, inv_temperature), w);
+        for (int l = 0; l < VEC; l++) {
+            sum += w[l];
+            if (w[l] > 0)
+                last = i + l;
+            if (sum > target)
+                return last;
+        }
+    }
+    return last;
+}
+
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void sample(SAMPLE_BUFFERS(BUFFER_PARAM) SAMPLE_SCALARS(SCALAR_PARAM) int unused)
+{
+    SAMPLE_BUFFERS(BUFFER_BEGIN)
+    local float part[WG];
+    const size_t row = get_group_id(0), n = cols;
+    global const float *mine = x + row * n;
+    const float top = row_max(part, mine, n);
+
+    int chunk;
+    const float total = sum_chunks(part, mine, n, top, inv_temperature, INFINITY, &chunk);
+    const float target = u[row] * total;
+    const float before = sum_chunks(part, mine, n, top, inv_temperature, target, &chunk);
+    if (get_local_id(0) > 0)
+        return;
+    const size_t begin = (size_t) chunk * CHUNK;
+    if (begin < n)
+        ids[row] = walk(mine, begin, min(begin + CHUNK, n), top, inv_temperature, before, target);
+    else
+        ids[row] = walk(mine, 0, n, top, inv_temperature, 0, INFINITY);
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT
+ * flashdec.h - OpenCL kernels for the decode phase of large language models, chosen by measurement
+ *
+ * Read once; said again below only where a function differs.
+ *
+ * Shapes    [B, H, D]: row-major, last dimension contiguous. B sequences, H query heads, G key/value heads (H a multiple
+ *           of G), D head_dim, T tokens of capacity. Element types are named; accumulation is always float32.
+ * Units     are in names: n_ elements or tokens, _bytes, _us, _ms. Strides count elements.
+ * Buffers   are the caller's cl_mem plus a byte offset (a multiple of the element size), and must outlive the work enqueued
+ *           on them. Nothing is copied. Ranges are checked against CL_MEM_SIZE before anything is enqueued.
+ * Aliasing  outputs may not overlap inputs, except where a function says so.
+ * Async     run functions enqueue and return: no allocation, no compilation, no blocking call, no lock. Results are ready when
+ *           the event is. On an out-of-order queue the wait list gates the first launch, and the event is the last one's.
+ * Errors    every call that can fail returns fdec_status. FDEC_E_ARG and FDEC_E_UNSUPPORTED: nothing was enqueued and no
+ *           output has changed. FDEC_E_DEVICE: outputs are undefined and no event is returned. fdec_last_error() has the text.
+ * Threads   many threads may run one plan at once, each with its own queue and workspace; creating and destroying are the
+ *           caller's to order. fdec_last_error() is per thread.
+ * Params    structs are made by the FDEC_..._INIT macros, which set `size`; size 0 is refused. A zeroed field means its
+ *           default. A struct, and the strings in it, need live only until the call returns.
+ * ABI       the soname changes when a function or a field's meaning does. Structs only grow at the end; the library
+ *           accepts a smaller `size` from a program compiled earlier and takes the missing fields as zero.
+ * Library   loads and links where no OpenCL driver exists; fdec_device_pick() then returns FDEC_E_DEVICE and says so.
+ *           The only output of the library is the log: FLASHDEC_LOG=select,compile,cache,table,all. */
+#ifndef FLASHDEC_H
+#define FLASHDEC_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FDEC_API __attribute__((visibility("default")))
+#else
+#define FDEC_API
+#endif
+
+#ifdef __cplusplus
+#define FDEC_INIT_(type) {sizeof(type)}
+#else
+#define FDEC_INIT_(type) {.size = sizeof(type)} /* named: no warning about the fields that stay zero */
+#endif
+
+/* ---- status, version, log ------------------------------------------------------------------------------------------ */
+
+typedef enum fdec_status {
+    FDEC_OK            = 0,
+    FDEC_E_ARG         = -1, /* the caller's mistake; the text names the failed condition */
+    FDEC_E_UNSUPPORTED = -2, /* a valid problem that no kernel here can do on this device; the text says why */
+    FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; trying again later may help */
+    FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the OpenCL error name */
+    FDEC_E_DATA        = -5  /* a tuning table could not be used */
+} fdec_status;
+
+/* Short name of a status, e.g. "bad argument". Never NULL. */
+FDEC_API const char *fdec_status_name(fdec_status st);
+
+/* Text of the last failed call in this thread, "" when none failed. Valid until the thread's next failing call. */
+FDEC_API const char *fdec_last_error(void);
+
+/* "0.1.0": the library in use at run time. */
+FDEC_API const char *fdec_version(void);
+
+/* Called with one line without newline, category one of "select", "compile", "cache", "table". May come from any thread
+ * that creates a context or a plan; run functions never log. */
+typedef void (*fdec_log_fn)(void *user, const char *category, const char *line);
+
+/* ---- devices and contexts ------------------------------------------------------------------------------------------ */
+
+/* Finds a device. `which`: NULL takes FLASHDEC_DEVICE from the environment, and without it the first GPU, else the first
+ * device of any type. Else one of: "N" (index in the order of clinfo -l, all platforms counted through), "P:D" (platform
+ * and device index), "pci:0000:01:00.0", "uuid:..." (hex), or a part of the device or platform name in any case.
+ * A device that is not there, or a name that matches several devices, is FDEC_E_DEVICE: never another device instead. */
+FDEC_API fdec_status fdec_device_pick(const char *which, cl_platform_id *platform, cl_device_id *device);
+
+typedef struct fdec_ctx fdec_ctx;
+
+typedef struct fdec_ctx_params {
+    size_t size;
+    fdec_log_fn log; /* NULL: the lines FLASHDEC_LOG asks for go to standard error. Not NULL: every line goes here */
+    void *log_user;
+    const char *table;     /* path of a tuning table; NULL: FLASHDEC_TABLE, then the table directories (see README) */
+    const char *cache_dir; /* program binaries; NULL: FLASHDEC_CACHE_DIR, then $XDG_CACHE_HOME/flashdec; "": no disk cache */
+} fdec_ctx_params;
+#define FDEC_CTX_PARAMS_INIT FDEC_INIT_(fdec_ctx_params)
+
+/* `context` must contain `device`; both are retained until destroy. params may be NULL. Probes the device by small kernels
+ * (the answers are cached on disk) and finds the tuning table. An explicit table that cannot be read is FDEC_E_DATA. */
+FDEC_API fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params, fdec_ctx **ctx);
+
+/* NULL is allowed; leaves NULL. Destroy the plans first. */
+FDEC_API void fdec_ctx_destroy(fdec_ctx **ctx);
+
+/* JSON object that describes the context: device facts, probed capabilities, denied kernels, the table in force and its
+ * level. Writes at most n bytes with the terminating 0; *needed (may be NULL) is the full length without it. */
+FDEC_API fdec_status fdec_ctx_describe(const fdec_ctx *ctx, char *buf, size_t n, size_t *needed);
+
+typedef struct fdec_counters {
+    uint64_t programs_compiled;   /* from source, probes included */
+    uint64_t programs_from_cache; /* loaded from the disk cache */
+    uint64_t programs_shared;     /* found already in memory */
+    double compile_ms;            /* spent in the two kinds of load */
+    uint64_t plans_from_table, plans_analytic;
+    uint64_t kernels_denied; /* variants not used because the table in force says that they are wrong on this device */
+} fdec_counters;
+
+FDEC_API void fdec_ctx_counters(const fdec_ctx *ctx, fdec_counters *out);
+
+/* ---- common to all plans ------------------------------------------------------------------------------------------- */
+
+typedef enum fdec_type { FDEC_F32 = 0, FDEC_F16 = 1 } fdec_type;
+
+typedef struct fdec_buffer {
+    cl_mem mem; /* NULL where the argument is optional and absent */
+    size_t offset_bytes;
+} fdec_buffer;
+
+/* A plan fixes shapes, types, kernels, programs and workspace size; it holds no data. Made from the largest sizes of use:
+ * a run may always be smaller. */
+typedef struct fdec_plan fdec_plan;
+
+FDEC_API void fdec_plan_destroy(fdec_plan **plan);
+
+/* Device memory a run needs in args.workspace; 0: none. Constant for the plan's life. Its content need not be kept. */
+FDEC_API size_t fdec_plan_workspace_bytes(const fdec_plan *plan);
+
+/* Which kernel, configuration, table file and row, match level (1..6), reason, expected time and share of the roofline.
+ * Text, or one JSON object. Writing as in fdec_ctx_describe. */
+typedef enum fdec_format { FDEC_TEXT = 0, FDEC_JSON = 1 } fdec_format;
+FDEC_API fdec_status fdec_explain(const fdec_plan *plan, fdec_format format, char *buf, size_t n, size_t *needed);
+
+/* ---- attention ----------------------------------------------------------------------------------------------------- */
+
+typedef enum fdec_scheme {
+    FDEC_SCHEME_AUTO    = 0, /* the table decides */
+    FDEC_SCHEME_UNIFIED = 1, /* all splits share one maximum phi; guarded, flagged rows are redone by `pair` on the device */
+    FDEC_SCHEME_ONLINE  = 2, /* running maximum */
+    FDEC_SCHEME_PAIR    = 3  /* (mantissa, exponent) pairs: cannot overflow */
+} fdec_scheme;
+
+typedef enum fdec_phi_source {
+    FDEC_PHI_DEFAULT  = 0, /* phi = 0 */
+    FDEC_PHI_CONSTANT = 1, /* params.phi, the same for all heads */
+    FDEC_PHI_PER_HEAD = 2  /* args.phi, f32 [H] on the device, read by each run */
+} fdec_phi_source;
+
+/* The cache holds token t of sequence b, kv head g, at  base + block*block_stride + slot*token_stride + g*head_stride, where
+ *   contiguous (page_size 0): block = b, slot = t
+ *   paged:                    block = block_table[b, t / page_size], slot = t % page_size */
+typedef struct fdec_kv_layout {
+    fdec_type type;
+    uint32_t page_size;    /* tokens in a page, >= 1; 0: contiguous */
+    uint32_t capacity;     /* contiguous: T, tokens per sequence, >= the plan's max_len; 0: max_len. Paged: not used */
+    uint32_t n_blocks;     /* contiguous: sequences, 0: max_batch. Paged: pages in the pool, required */
+    uint32_t max_blocks;   /* paged: columns of block_table; 0: ceil(max_len / page_size) */
+    int64_t block_stride;  /* 0: T*G*D (contiguous) or page_size*G*D */
+    int64_t token_stride;  /* 0: G*D */
+    int64_t head_stride;   /* 0: D.  [B, G, T, D] is head_stride = T*D, token_stride = D */
+} fdec_kv_layout;
+
+typedef struct fdec_attn_params {
+    size_t size;
+    uint32_t max_batch, max_len; /* the largest B and length of any run */
+    uint32_t n_heads, n_kv_heads;
+    uint32_t head_dim; /* a multiple of 8, 8..256 */
+    float scale;       /* 0: 1/sqrt(head_dim) */
+    fdec_kv_layout kv; /* the same for K and V */
+    fdec_scheme scheme;
+    fdec_phi_source phi_source;
+    float phi;
+    uint32_t max_concurrent; /* runs being enqueued at the same moment; 0: 8. One more is FDEC_E_MEMORY */
+} fdec_attn_params;
+#define FDEC_ATTN_PARAMS_INIT FDEC_INIT_(fdec_attn_params)
+
+FDEC_API fdec_status fdec_attn_plan_create(fdec_ctx *ctx, const fdec_attn_params *params, fdec_plan **plan);
+
+typedef struct fdec_attn_args {
+    size_t size;
+    uint32_t batch;   /* B of this run; 0: max_batch */
+    uint32_t max_len; /* upper bound of lens in this run, sets the grid; 0: the plan's */
+    fdec_buffer q;    /* [B, H, D] f32 */
+    fdec_buffer k, v; /* params.kv */
+    fdec_buffer lens; /* [B] i32 on the device: tokens to attend to, 0..max_len. Others are clamped and counted */
+    fdec_buffer block_table; /* paged: [B, max_blocks] i32; -1: none. Ids outside the pool read as no keys, and are counted */
+    fdec_buffer phi;         /* FDEC_PHI_PER_HEAD: [H] f32 */
+    fdec_buffer out;         /* [B, H, D] f32. A sequence with no keys gives 0. May be the same buffer as q */
+    fdec_buffer lse;         /* optional: [B, H] f32, ln of the sum of e^score; -inf where there are no keys */
+    fdec_buffer workspace;   /* fdec_plan_workspace_bytes */
+} fdec_attn_args;
+#define FDEC_ATTN_ARGS_INIT FDEC_INIT_(fdec_attn_args)
+
+/* One step of decode attention:  out[b,h] = softmax(scale * q[b,h] . K[b,g]^T) V[b,g],  g = h / (H/G).
+ * NaN or Inf in the input gives NaN where the formula has it, and nowhere else. Enqueues two kernels. */
+FDEC_API fdec_status fdec_attn_run(fdec_plan *plan, cl_command_queue queue, const fdec_attn_args *args, cl_uint n_wait,
+                                   const cl_event *wait, cl_event *event);
+
+typedef struct fdec_attn_counts {
+    uint64_t rows_recomputed; /* (row, split) pairs that `unified` flagged and redid by `pair` */
+    uint64_t lens_clamped;    /* lengths outside 0..max_len */
+    uint64_t blocks_clamped;  /* block ids outside the pool, where keys were wanted */
+} fdec_attn_counts;
+
+/* Since the plan was made. Blocks until the queue's earlier work is done. */
+FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out);
+
+/* ---- linear -------------------------------------------------------------------------------------------------------- */
+
+typedef enum fdec_linear_impl {
+    FDEC_LINEAR_AUTO = 0, /* the table decides */
+    FDEC_LINEAR_GEMV = 1, /* A: row by row on plain cores */
+    FDEC_LINEAR_FLAT = 2, /* B: M tile fitted to M, K walked with double buffering */
+    FDEC_LINEAR_GEMM = 3  /* C: CLBlast, or the tile kernel of the library */
+} fdec_linear_impl;
+
+typedef struct fdec_linear_params {
+    size_t size;
+    uint32_t max_m; /* the largest M of any run, >= 1 */
+    uint32_t n, k;  /* >= 1 */
+    fdec_type w_type;
+    fdec_linear_impl impl;
+    uint32_t max_concurrent; /* as in attention */
+} fdec_linear_params;
+#define FDEC_LINEAR_PARAMS_INIT FDEC_INIT_(fdec_linear_params)
+
+FDEC_API fdec_status fdec_linear_plan_create(fdec_ctx *ctx, const fdec_linear_params *params, fdec_plan **plan);
+
+typedef struct fdec_linear_args {
+    size_t size;
+    uint32_t m;           /* M of this run; 0: max_m */
+    fdec_buffer x;        /* [M, K] f32 */
+    fdec_buffer w;        /* [N, K] of w_type, as it lies in a model file */
+    fdec_buffer bias;     /* optional: [N] f32 */
+    fdec_buffer residual; /* optional: [M, N] f32; may be the same buffer as y */
+    fdec_buffer y;        /* [M, N] f32 */
+    fdec_buffer workspace;
+} fdec_linear_args;
+#define FDEC_LINEAR_ARGS_INIT FDEC_INIT_(fdec_linear_args)
+
+/* y = x W^T + bias + residual. Enqueues one or two kernels. Where explain names CLBlast, the call locks, may allocate,
+ * compile and copy W. */
+FDEC_API fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_args *args, cl_uint n_wait,
+                                     const cl_event *wait, cl_event *event);
+
+/* ---- softmax ------------------------------------------------------------------------------------------------------- */
+
+typedef enum fdec_softmax_impl {
+    FDEC_SOFTMAX_AUTO       = 0,
+    FDEC_SOFTMAX_THREE_PASS = 1, /* maximum, sum, write */
+    FDEC_SOFTMAX_ONLINE     = 2, /* maximum and sum in one pass, write */
+    FDEC_SOFTMAX_TWO_PASS   = 3  /* (mantissa, exponent) pairs in one pass, write */
+} fdec_softmax_impl;
+
+typedef struct fdec_softmax_params {
+    size_t size;
+    uint32_t max_rows, cols; /* >= 1 */
+    fdec_softmax_impl impl;
+    uint32_t max_concurrent; /* as in attention */
+} fdec_softmax_params;
+#define FDEC_SOFTMAX_PARAMS_INIT FDEC_INIT_(fdec_softmax_params)
+
+FDEC_API fdec_status fdec_softmax_plan_create(fdec_ctx *ctx, const fdec_softmax_params *params, fdec_plan **plan);
+
+typedef struct fdec_softmax_args {
+    size_t size;
+    uint32_t rows;   /* 0: max_rows */
+    fdec_buffer x;   /* [rows, cols] f32 */
+    fdec_buffer y;   /* [rows, cols] f32; may be the same buffer as x */
+    fdec_buffer lse; /* optional: [rows] f32 */
+    fdec_buffer workspace;
+} fdec_softmax_args;
+#define FDEC_SOFTMAX_ARGS_INIT FDEC_INIT_(fdec_softmax_args)
+
+/* y[r] = softmax(x[r]). -inf has weight 0; a row of nothing but -inf is NaN, with lse = -inf. At most three kernels. */
+FDEC_API fdec_status fdec_softmax_run(fdec_plan *plan, cl_command_queue queue, const fdec_softmax_args *args, cl_uint n_wait,
+                                      const cl_event *wait, cl_event *event);
+
+/* ---- small operations: one object, one program, one kernel a call ---------------------------------------------------- */
+
+typedef struct fdec_ops fdec_ops;
+FDEC_API fdec_status fdec_ops_create(fdec_ctx *ctx, fdec_ops **ops);
+FDEC_API void fdec_ops_destroy(fdec_ops **ops);
+
+/* y[b,i] = w[i] * x[b,i] / sqrt(mean_i(x[b,i]^2) + eps).  x, y [rows, cols] f32, may be the same buffer; w [cols] f32. */
+typedef struct fdec_rmsnorm_args {
+    size_t size;
+    uint32_t rows, cols;
+    float eps;
+    fdec_buffer x, w, y;
+} fdec_rmsnorm_args;
+#define FDEC_RMSNORM_ARGS_INIT FDEC_INIT_(fdec_rmsnorm_args)
+FDEC_API fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_rmsnorm_args *args, cl_uint n_wait,
+                                      const cl_event *wait, cl_event *event);
+
+/* Angles of rotary embedding, one per pair of dimensions: turns per token as a 64-bit binary fraction, so that the device's
+ * angle is right to 1e-6 rad at any position. out[i] = base^(-2i / rope_dim) / (2 pi) * 2^64,  i in [0, rope_dim / 2).
+ * Host only. rope_dim even, >= 2; base > 1 and finite. */
+FDEC_API fdec_status fdec_rope_angles(uint32_t rope_dim, double base, uint64_t *out);
+
+typedef enum fdec_rope_style {
+    FDEC_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1) */
+    FDEC_ROPE_NEOX        = 1  /* pairs (i, i + rope_dim/2) */
+} fdec_rope_style;
+
+/* Rotates q in place, and writes rotated k, and v, to token pos[b] of sequence b in the cache; k and v inputs stay as they
+ * are. pos[b] < 0 skips row b; a position at or past `max_len`, or a block id outside the pool, is skipped too. */
+typedef struct fdec_rope_append_args {
+    size_t size;
+    uint32_t batch, n_heads, n_kv_heads, head_dim;
+    uint32_t rope_dim; /* dimensions that turn, even; 0: head_dim */
+    uint32_t max_len;  /* tokens a sequence may have */
+    fdec_rope_style style;
+    fdec_kv_layout kv;       /* as in fdec_attn_params */
+    fdec_buffer angles;      /* [rope_dim / 2] u64, of fdec_rope_angles */
+    fdec_buffer pos;         /* [B] i32 */
+    fdec_buffer q;           /* [B, H, D] f32, in place */
+    fdec_buffer k, v;        /* [B, G, D] f32 */
+    fdec_buffer block_table; /* paged: [B, max_blocks] i32 */
+    fdec_buffer k_cache, v_cache;
+} fdec_rope_append_args;
+#define FDEC_ROPE_APPEND_ARGS_INIT FDEC_INIT_(fdec_rope_append_args)
+FDEC_API fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args,
+                                          cl_uint n_wait, const cl_event *wait, cl_event *event);
+
+/* y[i] = gate[i] / (1 + e^-gate[i]) * up[i], n elements, f32. y may be the same buffer as gate or up. */
+typedef struct fdec_swiglu_args {
+    size_t size;
+    uint64_t n;
+    fdec_buffer gate, up, y;
+} fdec_swiglu_args;
+#define FDEC_SWIGLU_ARGS_INIT FDEC_INIT_(fdec_swiglu_args)
+FDEC_API fdec_status fdec_swiglu_run(fdec_ops *ops, cl_command_queue queue, const fdec_swiglu_args *args, cl_uint n_wait,
+                                     const cl_event *wait, cl_event *event);
+
+/* y[i] = a[i] + b[i], n elements, f32. y may be the same buffer as a or b. */
+typedef struct fdec_add_args {
+    size_t size;
+    uint64_t n;
+    fdec_buffer a, b, y;
+} fdec_add_args;
+#define FDEC_ADD_ARGS_INIT FDEC_INIT_(fdec_add_args)
+FDEC_API fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_args *args, cl_uint n_wait,
+                                  const cl_event *wait, cl_event *event);
+
+/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type, ids [rows] i32, y [rows, cols] f32. An id outside the table
+ * gives a row of NaN: loud, and no read outside. */
+typedef struct fdec_embed_args {
+    size_t size;
+    uint32_t rows, cols, n_rows_table;
+    fdec_type table_type;
+    fdec_buffer ids, table, y;
+} fdec_embed_args;
+#define FDEC_EMBED_ARGS_INIT FDEC_INIT_(fdec_embed_args)
+FDEC_API fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_embed_args *args, cl_uint n_wait,
+                                    const cl_event *wait, cl_event *event);
+
+/* ids[r] = index of the largest of x[r], ties to the lower index, NaN never wins (a row of NaN gives 0). x [rows, cols] f32. */
+typedef struct fdec_argmax_args {
+    size_t size;
+    uint32_t rows, cols;
+    fdec_buffer x, ids;
+} fdec_argmax_args;
+#define FDEC_ARGMAX_ARGS_INIT FDEC_INIT_(fdec_argmax_args)
+FDEC_API fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_argmax_args *args, cl_uint n_wait,
+                                     const cl_event *wait, cl_event *event);
+
+/* ids[r] drawn from softmax(x[r] / temperature) by the caller's uniform number u in [0, 1): the first index at which the running
+ * sum of the weights passes u * total. The same on every device for the same x: own exp, fixed order. temperature > 0. */
+typedef struct fdec_sample_args {
+    size_t size;
+    uint32_t rows, cols;
+    float temperature;
+    fdec_buffer x;   /* [rows, cols] f32 */
+    fdec_buffer u;   /* [rows] f32 */
+    fdec_buffer ids; /* [rows] i32 */
+} fdec_sample_args;
+#define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
+FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args, cl_uint n_wait,
+                                     const cl_event *wait, cl_event *event);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

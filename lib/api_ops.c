@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT
+ * api_ops.c - the small operations: every argument is checked here, before anything is enqueued */
+#include "kv.h"
+#include "small.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* One plan per kernel; all share one program. */
+enum small { RMSNORM, ROPE_F32, ROPE_F16, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, N_SMALL };
+static const struct {
+    enum op op;
+    fdec_type type;
+} smalls[N_SMALL] = {
+    [RMSNORM] = {OP_RMSNORM, FDEC_F32},        [ROPE_F32] = {OP_ROPE_APPEND, FDEC_F32},
+    [ROPE_F16] = {OP_ROPE_APPEND, FDEC_F16},   [SWIGLU] = {OP_SWIGLU, FDEC_F32},
+    [ADD] = {OP_ADD, FDEC_F32},                [EMBED_F32] = {OP_EMBED, FDEC_F32},
+    [EMBED_F16] = {OP_EMBED, FDEC_F16},        [ARGMAX] = {OP_ARGMAX, FDEC_F32},
+    [SAMPLE] = {OP_SAMPLE, FDEC_F32},
+};
+
+struct fdec_ops {
+    fdec_ctx *ctx;
+    fdec_plan *plans[N_SMALL];
+};
+
+fdec_status fdec_ops_create(fdec_ctx *ctx, fdec_ops **out)
+{
+    fdec_status st = FDEC_OK;
+    fdec_ops *ops = NULL;
+    require("fdec_ops_create", ctx != NULL && out != NULL);
+    *out = NULL;
+    ops = calloc(1, sizeof *ops);
+    try_alloc(ops);
+    ops->ctx = ctx;
+    for (int i = 0; i < N_SMALL; i++) {
+        const struct problem p = {.op = smalls[i].op, .small = {.rows = 1, .cols = 1, .type = smalls[i].type}};
+        try_st(plan_create(ctx, &p, NULL, 0, &ops->plans[i]));
+    }
+    *out = ops;
+    ops = NULL;
+out:
+    fdec_ops_destroy(&ops);
+    return st;
+}
+
+void fdec_ops_destroy(fdec_ops **ops)
+{
+    if (!ops || !*ops)
+        return;
+    for (int i = 0; i < N_SMALL; i++)
+        fdec_plan_destroy(&(*ops)->plans[i]);
+    free(*ops);
+    *ops = NULL;
+}
+
+/* What is the same for all of them: one run's size, its kernel, the queue. */
+struct call {
+    cl_command_queue queue;
+    cl_uint n_wait;
+    const cl_event *wait;
+    cl_event *event;
+};
+
+static fdec_status run_small(const fdec_ops *ops, enum small which, int64_t rows, int64_t cols, const struct binding *b,
+                             const struct call *c)
+{
+    const fdec_plan *plan = ops->plans[which];
+    struct problem p = plan->problem;
+    struct geometry g;
+    p.small.rows = rows;
+    p.small.cols = cols;
+    const struct ready *r = plan_pick(plan, &p, &g);
+    return plan_enqueue(plan, r, &g, &p, b, c->queue, c->n_wait, c->wait, c->event);
+}
+
+/* Opens every run function: copies the caller's struct, checks queue and wait list. */
+#define begin(who)                                                                                                          \
+    require(who, ops != NULL);                                                                                              \
+    try_st(take_struct(who, &a, sizeof a, args));                                                                           \
+    try_st(check_queue(ops->ctx, who, queue, n_wait, wait));                                                                \
+    const struct call call = {queue, n_wait, wait, event}
+
+/* Checks args.name and binds it as buffer number i. */
+#define buffer(who, i, name, bytes, align)                                                                                  \
+    try_st(check_buffer(ops->ctx, who, #name, &a.name, (bytes), (align), REQUIRED));                                        \
+    bind_buffer(&b, (i), &a.name)
+
+enum { F = sizeof(float), I = sizeof(int32_t) };
+
+#define WHO "fdec_rmsnorm_run"
+fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_rmsnorm_args *args, cl_uint n_wait,
+                             const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_rmsnorm_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
+    require(WHO, isfinite(a.eps) && a.eps >= 0);
+    const uint64_t bytes = (uint64_t) a.rows * a.cols * F;
+    buffer(WHO, 0, x, bytes, F);
+    buffer(WHO, 1, w, (uint64_t) a.cols * F, F);
+    buffer(WHO, 2, y, bytes, F);
+    const struct rmsnorm_scalars s = {(int32_t) a.rows, (int32_t) a.cols, a.eps};
+    b.scalars = &s;
+    try_st(run_small(ops, RMSNORM, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}
+
+fdec_status fdec_rope_angles(uint32_t rope_dim, double base, uint64_t *out)
+{
+    fdec_status st = FDEC_OK;
+    const double two_pi = 6.283185307179586476925;
+    require("fdec_rope_angles", out != NULL);
+    require("fdec_rope_angles", rope_dim >= 2 && rope_dim % 2 == 0);
+    require("fdec_rope_angles", isfinite(base) && base > 1);
+    for (uint32_t i = 0; i < rope_dim / 2; i++)
+        out[i] = (uint64_t) ldexp(pow(base, -2.0 * i / rope_dim) / two_pi, 64);
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_rope_append_run"
+static fdec_status check_rope(fdec_rope_append_args *a)
+{
+    fdec_status st = FDEC_OK;
+    if (!a->rope_dim)
+        a->rope_dim = a->head_dim;
+    require(WHO, a->batch >= 1 && a->batch <= INT32_MAX);
+    require(WHO, a->n_kv_heads >= 1 && a->n_heads >= 1 && a->n_heads <= 65536 && a->n_heads % a->n_kv_heads == 0);
+    require(WHO, a->head_dim >= 1 && a->head_dim <= 65536);
+    require(WHO, a->rope_dim >= 2 && a->rope_dim % 2 == 0 && a->rope_dim <= a->head_dim);
+    require(WHO, a->max_len >= 1 && a->max_len <= INT32_MAX);
+    require(WHO, a->style == FDEC_ROPE_INTERLEAVED || a->style == FDEC_ROPE_NEOX);
+    require(WHO, a->kv.page_size || a->block_table.mem == NULL);
+    try_st(kv_layout_complete(WHO, &a->kv, a->batch, a->max_len, a->n_kv_heads, a->head_dim));
+out:
+    return st;
+}
+
+static struct rope_scalars rope_scalars_of(const fdec_rope_append_args *a)
+{
+    return (struct rope_scalars){
+        .block_stride = a->kv.block_stride,
+        .token_stride = a->kv.token_stride,
+        .head_stride = a->kv.head_stride,
+        .batch = (int32_t) a->batch,
+        .n_heads = (int32_t) a->n_heads,
+        .n_kv_heads = (int32_t) a->n_kv_heads,
+        .head_dim = (int32_t) a->head_dim,
+        .rope_dim = (int32_t) a->rope_dim,
+        .max_len = (int32_t) a->max_len,
+        .neox = a->style == FDEC_ROPE_NEOX,
+        .page_size = (int32_t) a->kv.page_size,
+        .max_blocks = (int32_t) a->kv.max_blocks,
+        .n_blocks = (int32_t) a->kv.n_blocks,
+    };
+}
+
+fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args, cl_uint n_wait,
+                                 const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_rope_append_args a;
+    struct binding b = {0};
+    begin(WHO);
+    try_st(check_rope(&a));
+    const uint64_t head = (uint64_t) a.batch * a.head_dim * F;
+    const uint64_t cache = kv_layout_bytes(&a.kv, a.n_kv_heads, a.head_dim);
+    const size_t element = type_bytes(a.kv.type);
+    buffer(WHO, 0, angles, (uint64_t) a.rope_dim / 2 * sizeof(uint64_t), sizeof(uint64_t));
+    buffer(WHO, 1, pos, (uint64_t) a.batch * I, I);
+    buffer(WHO, 2, q, head * a.n_heads, F);
+    buffer(WHO, 3, k, head * a.n_kv_heads, F);
+    buffer(WHO, 4, v, head * a.n_kv_heads, F);
+    if (a.kv.page_size) {
+        buffer(WHO, 5, block_table, (uint64_t) a.batch * a.kv.max_blocks * I, I);
+    }
+    buffer(WHO, 6, k_cache, cache, element);
+    buffer(WHO, 7, v_cache, cache, element);
+    const struct rope_scalars s = rope_scalars_of(&a);
+    b.scalars = &s;
+    const enum small which = a.kv.type == FDEC_F16 ? ROPE_F16 : ROPE_F32;
+    try_st(run_small(ops, which, a.batch, (int64_t) a.n_heads + a.n_kv_heads, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_swiglu_run"
+fdec_status fdec_swiglu_run(fdec_ops *ops, cl_command_queue queue, const fdec_swiglu_args *args, cl_uint n_wait,
+                            const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_swiglu_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.n >= 1 && a.n <= (uint64_t) 1 << 40);
+    buffer(WHO, 0, gate, a.n * F, F);
+    buffer(WHO, 1, up, a.n * F, F);
+    buffer(WHO, 2, y, a.n * F, F);
+    const struct swiglu_scalars s = {a.n};
+    b.scalars = &s;
+    try_st(run_small(ops, SWIGLU, 1, (int64_t) a.n, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_add_run"
+fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_args *args, cl_uint n_wait,
+                         const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_add_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.n >= 1 && a.n <= (uint64_t) 1 << 40);
+    buffer(WHO, 0, a, a.n * F, F);
+    buffer(WHO, 1, b, a.n * F, F);
+    buffer(WHO, 2, y, a.n * F, F);
+    const struct add_scalars s = {a.n};
+    b.scalars = &s;
+    try_st(run_small(ops, ADD, 1, (int64_t) a.n, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_embed_run"
+fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_embed_args *args, cl_uint n_wait,
+                           const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_embed_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
+    require(WHO, a.n_rows_table >= 1 && a.n_rows_table <= INT32_MAX);
+    if (a.table_type != FDEC_F32 && a.table_type != FDEC_F16) {
+        st = fail(FDEC_E_UNSUPPORTED, WHO ": table_type %d is neither FDEC_F32 nor FDEC_F16", (int) a.table_type);
+        goto out;
+    }
+    const size_t element = type_bytes(a.table_type);
+    buffer(WHO, 0, ids, (uint64_t) a.rows * I, I);
+    buffer(WHO, 1, table, (uint64_t) a.n_rows_table * a.cols * element, element);
+    buffer(WHO, 2, y, (uint64_t) a.rows * a.cols * F, F);
+    const struct embed_scalars s = {(int32_t) a.rows, (int32_t) a.cols, (int32_t) a.n_rows_table};
+    b.scalars = &s;
+    try_st(run_small(ops, a.table_type == FDEC_F16 ? EMBED_F16 : EMBED_F32, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_argmax_run"
+fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_argmax_args *args, cl_uint n_wait,
+                            const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_argmax_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
+    buffer(WHO, 0, x, (uint64_t) a.rows * a.cols * F, F);
+    buffer(WHO, 1, ids, (uint64_t) a.rows * I, I);
+    const struct argmax_scalars s = {(int32_t) a.rows, (int32_t) a.cols};
+    b.scalars = &s;
+    try_st(run_small(ops, ARGMAX, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_sample_run"
+fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args, cl_uint n_wait,
+                            const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_sample_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
+    require(WHO, isfinite(a.temperature) && a.temperature > 0);
+    buffer(WHO, 0, x, (uint64_t) a.rows * a.cols * F, F);
+    buffer(WHO, 1, u, (uint64_t) a.rows * F, F);
+    buffer(WHO, 2, ids, (uint64_t) a.rows * I, I);
+    const struct sample_scalars s = {(int32_t) a.rows, (int32_t) a.cols, 1 / a.temperature};
+    b.scalars = &s;
+    try_st(run_small(ops, SAMPLE, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ * ctx.c - lifetime of a context */
+#include "ctx.h"
+#include "cache.h"
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+
+const char *fdec_version(void)
+{
+    return FDEC_VERSION;
+}
+
+static fdec_status find_device(fdec_ctx *ctx)
+{
+    fdec_status st = FDEC_OK;
+    cl_device_id devices[64];
+    size_t bytes = 0;
+    bool found = false;
+    try_cl(clGetContextInfo(ctx->context, CL_CONTEXT_DEVICES, sizeof devices, devices, &bytes));
+    for (size_t i = 0; i < bytes / sizeof *devices; i++)
+        found |= devices[i] == ctx->device_id;
+    if (!found) {
+        st = fail(FDEC_E_ARG, "fdec_ctx_create: device is one of context's devices: does not hold");
+        goto out;
+    }
+    try_cl(clGetDeviceInfo(ctx->device_id, CL_DEVICE_PLATFORM, sizeof ctx->platform_id, &ctx->platform_id, NULL));
+    try_st(device_query(ctx->platform_id, ctx->device_id, &ctx->device));
+out:
+    return st;
+}
+
+/* What a measured table says of the device itself, and of variants that gave wrong results on it. */
+static void take_from_tables(fdec_ctx *ctx)
+{
+    for (int t = 0; t < ctx->tables.n && ctx->tables.level[t] <= LEVEL_OTHER_DRIVER; t++) {
+        const struct table *table = ctx->tables.tables[t];
+        if (!table->modelled && !ctx->device.read_gbps) {
+            ctx->device.read_gbps = table->device.read_gbps;
+            ctx->device.launch_us = table->device.launch_us;
+        }
+        for (int i = 0; i < table->n_denied; i++)
+            for (int k = 0; kernels[k]; k++)
+                if (!strcmp(kernels[k]->name, table->denied[i].kernel) && kernels[k]->rev == table->denied[i].rev)
+                    ctx->denied[k] = true;
+    }
+    for (int k = 0; kernels[k]; k++)
+        ctx->counters.kernels_denied += ctx->denied[k];
+}
+
+fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params, fdec_ctx **out)
+{
+    fdec_status st = FDEC_OK;
+    fdec_ctx_params own = FDEC_CTX_PARAMS_INIT;
+    fdec_ctx *ctx = NULL;
+    require("fdec_ctx_create", context != NULL && device != NULL && out != NULL);
+    *out = NULL;
+    if (params)
+        try_st(take_struct("fdec_ctx_create", &own, sizeof own, params));
+    ctx = calloc(1, sizeof *ctx);
+    try_alloc(ctx);
+    pthread_mutex_init(&ctx->lock, NULL);
+    pthread_mutex_init(&ctx->host_lock, NULL);
+    try_cl(clRetainContext(context));
+    ctx->context = context;
+    clRetainDevice(device); /* no-op for root devices */
+    ctx->device_id = device;
+    log_open(&ctx->log, own.log, own.log_user);
+    cache_open(own.cache_dir, &ctx->log, ctx->cache_dir, sizeof ctx->cache_dir);
+    try_st(find_device(ctx));
+    try_st(ctx_probe(ctx));
+    try_st(device_pretend(&ctx->device));
+    try_st(table_set_find(&ctx->device, own.table, &ctx->log, &ctx->tables));
+    take_from_tables(ctx);
+    *out = ctx;
+    ctx = NULL;
+out:
+    fdec_ctx_destroy(&ctx);
+    return st;
+}
+
+void fdec_ctx_destroy(fdec_ctx **ctx)
+{
+    if (!ctx || !*ctx)
+        return;
+    fdec_ctx *c = *ctx;
+    for (int i = 0; i < c->n_programs; i++) {
+        clReleaseProgram(c->programs[i].program);
+        free(c->programs[i].options);
+    }
+    table_set_clear(&c->tables);
+    if (c->device_id)
+        clReleaseDevice(c->device_id);
+    if (c->context)
+        clReleaseContext(c->context);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->host_lock);
+    free(c);
+    *ctx = NULL;
+}
+
+void fdec_ctx_counters(const fdec_ctx *ctx, fdec_counters *out)
+{
+    if (!ctx || !out)
+        return;
+    pthread_mutex_lock((pthread_mutex_t *) &ctx->lock);
+    *out = ctx->counters;
+    pthread_mutex_unlock((pthread_mutex_t *) &ctx->lock);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * ctx.h - what a context holds */
+#ifndef CTX_H
+#define CTX_H
+#include "program.h"
+#include "select.h"
+#include <pthread.h>
+
+enum { MAX_KERNELS = 64, MAX_PROGRAMS = 256 };
+
+struct cached_program {
+    uint64_t key;
+    char *options; /* compared in full, with source */
+    const struct source *source;
+    cl_program program;
+};
+
+struct fdec_ctx {
+    cl_context context;
+    cl_device_id device_id;
+    cl_platform_id platform_id;
+    struct device device;
+    struct log log;
+    struct table_set tables;
+    bool denied[MAX_KERNELS];   /* by index in kernels[] */
+    char cache_dir[512];        /* "": no disk cache */
+
+    pthread_mutex_t lock;       /* programs[], counters; never held by a run */
+    pthread_mutex_t host_lock;  /* calls into CLBlast */
+    int n_programs;
+    struct cached_program programs[MAX_PROGRAMS];
+    fdec_counters counters;
+};
+
+/* lib/probe.c: fills the probed part of ctx->device and ctx->denied, from the cache or by running small kernels. */
+fdec_status ctx_probe(struct fdec_ctx *ctx);
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * device.h - facts about one device, asked once
+ *
+ * Capabilities are found by compiling and running small kernels, never by name. */
+#ifndef DEVICE_H
+#define DEVICE_H
+#include "flashdec.h"
+#include <stdbool.h>
+
+struct device {
+    /* what the driver says */
+    char name[128], vendor[128], driver[128], platform[128];
+    char version[128], platform_version[256]; /* CL_DEVICE_VERSION, CL_PLATFORM_VERSION */
+    uint32_t vendor_id;
+    cl_device_type type;
+    int compute_units;
+    size_t max_wg;            /* work-items in a group */
+    size_t max_items[3];      /* of a group, per dimension */
+    size_t local_bytes;
+    uint64_t global_bytes, max_alloc_bytes;
+    size_t base_align_bytes;
+
+    /* what probes found (device_probe) */
+    bool cpu_like;      /* one work-item with wide vectors beats a work-group: kernels for CPUs. False: GPU-like */
+    bool fp16_storage;  /* vload_half and vstore_half give the right values */
+    bool prefetch;      /* __builtin_prefetch compiles and runs */
+    bool fp64;
+
+    /* what a measured table says; 0: unknown */
+    double read_gbps, launch_us;
+};
+
+/* Everything the driver says. FLASHDEC_PRETEND="max_wg=64,local=16384,cpu_like=0,..." narrows it, for tests. */
+fdec_status device_query(cl_platform_id platform, cl_device_id id, struct device *d);
+
+/* Applies FLASHDEC_PRETEND; after the probes. FDEC_E_ARG: a word it does not know. */
+fdec_status device_pretend(struct device *d);
+
+/* -D list of the probed capabilities, the same for every program: " -DHAVE_PREFETCH=1 ...". buf of 256 bytes. */
+void device_defines(const struct device *d, char *buf, size_t n);
+
+/* Devices of all platforms in the order of clinfo -l. Returns how many there are (may be more than max). */
+struct device_id {
+    cl_platform_id platform;
+    cl_device_id device;
+    int platform_index, device_index;
+};
+int device_list(struct device_id *out, int max);
+#endif

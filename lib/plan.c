@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT
+ * plan.c - a problem with its choices compiled, and the one way work is enqueued */
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_CONCURRENT = 8, MAX_CONCURRENT = 256 };
+
+static int count_entries(const struct kernel *k)
+{
+    int n = 0;
+    while (n < MAX_LAUNCHES && k->entry[n])
+        n++;
+    return n;
+}
+
+static void release_ready(struct ready *r, int n_sets)
+{
+    for (int s = 0; r->sets && s < n_sets; s++)
+        for (int i = 0; i < MAX_LAUNCHES; i++)
+            if (r->sets[s][i])
+                clReleaseKernel(r->sets[s][i]);
+    free(r->sets);
+    free(r->busy);
+}
+
+static fdec_status make_ready(fdec_plan *plan, struct ready *r)
+{
+    fdec_status st = FDEC_OK;
+    cl_program program = NULL;
+    cl_int err;
+    const struct kernel *k = r->choice.kernel;
+    r->sets = calloc((size_t) plan->n_sets, sizeof *r->sets);
+    r->busy = calloc((size_t) plan->n_sets, sizeof *r->busy);
+    try_alloc(r->sets);
+    try_alloc(r->busy);
+    try_st(program_get(plan->ctx, k, &plan->problem, r->choice.cfg, &program));
+    for (int s = 0; s < plan->n_sets; s++) {
+        atomic_flag_clear(&r->busy[s]);
+        for (int i = 0; i < count_entries(k); i++) {
+            r->sets[s][i] = clCreateKernel(program, k->entry[i], &err);
+            if (err) {
+                st = fail(FDEC_E_DEVICE, "clCreateKernel(%s): %s (%d)", k->entry[i], cl_error_name(err), (int) err);
+                goto out;
+            }
+        }
+    }
+out:
+    if (program)
+        clReleaseProgram(program);
+    return st;
+}
+
+/* The largest problem for which a choice can be taken. */
+static struct problem largest_in(const struct range *r, const struct problem *p)
+{
+    struct problem largest = *p;
+    int64_t at[N_RANGES];
+    problem_range(p, at);
+    for (int i = 0; i < N_RANGES; i++)
+        at[i] = MIN(at[i], r->hi[i] - 1);
+    problem_set_range(&largest, at);
+    return largest;
+}
+
+static void log_choice(const fdec_plan *plan, const struct choice *c)
+{
+    char text[PROBLEM_TEXT], config[160];
+    problem_print(&plan->problem, text);
+    kernel_print_config(c->kernel, c->cfg, config, sizeof config);
+    log_line(&plan->ctx->log, LOG_SELECT, "%s -> %s %s: %s", text, c->kernel->name, config, c->reason);
+}
+
+static fdec_status make_counts(fdec_plan *plan)
+{
+    static const cl_uint zeros[16];
+    const int n = operations[plan->problem.op].n_counts;
+    cl_int err = CL_SUCCESS;
+    if (n)
+        plan->counts = clCreateBuffer(plan->ctx->context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR,
+                                      (size_t) n * sizeof *zeros, (void *) zeros, &err);
+    return err ? fail_cl(err, "clCreateBuffer(counters)") : FDEC_OK;
+}
+
+fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
+                        fdec_plan **out)
+{
+    fdec_status st = FDEC_OK;
+    struct choice choices[MAX_CHOICES];
+    fdec_plan *plan = calloc(1, sizeof *plan);
+    try_alloc(plan);
+    plan->ctx = ctx;
+    plan->problem = *p;
+    require("plan", max_concurrent <= MAX_CONCURRENT);
+    plan->n_sets = max_concurrent ? (int) max_concurrent : DEFAULT_CONCURRENT;
+    try_st(select_choices(p, want, &ctx->device, &ctx->tables, ctx->denied, choices, &plan->n_ready));
+    for (int i = 0; i < plan->n_ready; i++) {
+        plan->ready[i].choice = choices[i];
+        log_choice(plan, &choices[i]);
+        try_st(make_ready(plan, &plan->ready[i]));
+        const struct problem largest = largest_in(&choices[i].range, p);
+        const size_t bytes = choices[i].kernel->geometry(&largest, &ctx->device, choices[i].cfg).workspace_bytes;
+        plan->workspace_bytes = MAX(plan->workspace_bytes, bytes);
+    }
+    try_st(make_counts(plan));
+    pthread_mutex_lock(&ctx->lock);
+    *(choices[0].level == LEVEL_ANALYTIC ? &ctx->counters.plans_analytic : &ctx->counters.plans_from_table) += 1;
+    pthread_mutex_unlock(&ctx->lock);
+    *out = plan;
+    plan = NULL;
+out:
+    fdec_plan_destroy(&plan);
+    return st;
+}
+
+void fdec_plan_destroy(fdec_plan **plan)
+{
+    if (!plan || !*plan)
+        return;
+    for (int i = 0; i < (*plan)->n_ready; i++)
+        release_ready(&(*plan)->ready[i], (*plan)->n_sets);
+    if ((*plan)->counts)
+        clReleaseMemObject((*plan)->counts);
+    free(*plan);
+    *plan = NULL;
+}
+
+size_t fdec_plan_workspace_bytes(const fdec_plan *plan)
+{
+    return plan ? plan->workspace_bytes : 0;
+}
+
+const struct ready *plan_pick(const fdec_plan *plan, const struct problem *p, struct geometry *g)
+{
+    int64_t at[N_RANGES];
+    problem_range(p, at);
+    const struct ready *r = &plan->ready[plan->n_ready - 1]; /* contains every point */
+    for (int i = 0; i < plan->n_ready - 1; i++)
+        if (range_contains(&plan->ready[i].choice.range, at)) {
+            r = &plan->ready[i];
+            break;
+        }
+    *g = r->choice.kernel->geometry(p, &plan->ctx->device, r->choice.cfg);
+    return r;
+}
+
+static cl_int bind(cl_kernel kernel, const struct operation *op, const struct binding *b)
+{
+    cl_uint arg = 0;
+    const unsigned char *scalar = b->scalars;
+    for (int i = 0; i < op->n_buffers; i++) {
+        cl_int err = clSetKernelArg(kernel, arg++, sizeof(cl_mem), b->mem[i] ? &b->mem[i] : NULL);
+        if (!err)
+            err = clSetKernelArg(kernel, arg++, sizeof(cl_ulong), &b->offset[i]);
+        if (err)
+            return err;
+    }
+    for (int i = 0; i < op->n_scalars; scalar += op->scalar_bytes[i++]) {
+        const cl_int err = clSetKernelArg(kernel, arg++, op->scalar_bytes[i], scalar);
+        if (err)
+            return err;
+    }
+    static const cl_int unused; /* closes every kernel's list: the expanded ones end in a comma */
+    return clSetKernelArg(kernel, arg, sizeof unused, &unused);
+}
+
+static cl_int launch(cl_command_queue queue, cl_kernel kernel, const struct launch *l, cl_uint n_wait, const cl_event *wait,
+                     cl_event *event)
+{
+    const cl_uint dims = l->global[2] ? 3 : l->global[1] ? 2 : 1;
+    return clEnqueueNDRangeKernel(queue, kernel, dims, NULL, l->global, l->local[0] ? l->local : NULL, n_wait,
+                                  n_wait ? wait : NULL, event);
+}
+
+/* One after the other; *event, if wanted, is the last one's. */
+static cl_int launch_all(cl_command_queue queue, cl_kernel *set, const struct operation *op, const struct geometry *g,
+                         const struct binding *b, cl_uint n_wait, const cl_event *wait, cl_event *event)
+{
+    cl_int err = CL_SUCCESS;
+    cl_event before = NULL;
+    for (int i = 0; i < g->n_launches && !err; i++) {
+        const bool last = i == g->n_launches - 1;
+        cl_event done = NULL;
+        if ((err = bind(set[i], op, b)))
+            break;
+        err = launch(queue, set[i], &g->launch[i], i ? 1 : n_wait, i ? &before : wait, last && !event ? NULL : &done);
+        if (before)
+            clReleaseEvent(before);
+        before = done;
+    }
+    if (err && before)
+        clReleaseEvent(before);
+    else if (event)
+        *event = before;
+    return err;
+}
+
+static int take_set(const struct ready *r, int n_sets)
+{
+    for (int s = 0; s < n_sets; s++)
+        if (!atomic_flag_test_and_set_explicit(&r->busy[s], memory_order_acquire))
+            return s;
+    return -1;
+}
+
+fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const struct geometry *g, const struct problem *p,
+                         const struct binding *b, cl_command_queue queue, cl_uint n_wait, const cl_event *wait,
+                         cl_event *event)
+{
+    const struct kernel *k = r->choice.kernel;
+    const int s = take_set(r, plan->n_sets);
+    if (s < 0)
+        return fail(FDEC_E_MEMORY, "%s: more than max_concurrent = %d runs at the same moment", k->name, plan->n_sets);
+    cl_event first = NULL;
+    cl_int err = launch_all(queue, r->sets[s], &operations[k->op], g, b, n_wait, wait, k->host_run ? &first : event);
+    atomic_flag_clear_explicit(&r->busy[s], memory_order_release);
+    if (!err && k->host_run) {
+        const struct host_call call = {p, b, queue, first ? 1 : n_wait, first ? &first : wait, event};
+        pthread_mutex_lock(&plan->ctx->host_lock);
+        err = k->host_run(&call);
+        pthread_mutex_unlock(&plan->ctx->host_lock);
+    }
+    if (first)
+        clReleaseEvent(first);
+    return err ? fail_cl(err, k->name) : FDEC_OK;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT
+ * probe.c - what a device can do, by compiling and running probe.cl; the answers are kept in the disk cache */
+#include "ctx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+extern const struct source cl_probe;
+
+enum { N_GROUPS = 64, STREAM_VECTORS = 1 << 17, ROUNDS = 3 }; /* 8 MiB of float16 */
+
+struct answers {
+    int32_t cpu_like, fp16_storage, prefetch;
+};
+
+struct probe {
+    cl_command_queue queue;
+    cl_program program;
+    cl_mem data, out, halves;
+};
+
+static fdec_status run_one(const struct probe *p, const char *entry, size_t local, double *ms)
+{
+    fdec_status st = FDEC_OK;
+    cl_int err;
+    const cl_int n = STREAM_VECTORS;
+    const size_t global = N_GROUPS * local;
+    cl_kernel kernel = clCreateKernel(p->program, entry, &err);
+    try_cl(err);
+    try_cl(clSetKernelArg(kernel, 0, sizeof p->data, &p->data));
+    try_cl(clSetKernelArg(kernel, 1, sizeof p->out, &p->out));
+    try_cl(clSetKernelArg(kernel, 2, sizeof n, &n));
+    *ms = 1e30;
+    for (int i = 0; i <= ROUNDS; i++) { /* the first one may still compile */
+        const double start = now_ms();
+        try_cl(clEnqueueNDRangeKernel(p->queue, kernel, 1, NULL, &global, &local, 0, NULL, NULL));
+        try_cl(clFinish(p->queue));
+        *ms = MIN(*ms, now_ms() - start);
+    }
+out:
+    if (kernel)
+        clReleaseKernel(kernel);
+    return st;
+}
+
+static fdec_status run_facts(const struct probe *p, struct answers *a)
+{
+    /* exact in 16 bits: normal, subnormal, largest, signs */
+    static const float values[16] = {0, 1, -1, 0.5f, 65504, -65504, 6.103515625e-5f, 5.9604644775390625e-8f,
+                                     2, 3, 1024, -0.25f, 0.333251953125f, 100, -7, 2048};
+    fdec_status st = FDEC_OK;
+    cl_int err, got[3] = {0};
+    const size_t one = 1;
+    cl_kernel kernel = clCreateKernel(p->program, "facts", &err);
+    try_cl(err);
+    try_cl(clEnqueueWriteBuffer(p->queue, p->data, CL_TRUE, 0, sizeof values, values, 0, NULL, NULL));
+    try_cl(clSetKernelArg(kernel, 0, sizeof p->out, &p->out));
+    try_cl(clSetKernelArg(kernel, 1, sizeof p->data, &p->data));
+    try_cl(clSetKernelArg(kernel, 2, sizeof p->halves, &p->halves));
+    try_cl(clEnqueueNDRangeKernel(p->queue, kernel, 1, NULL, &one, &one, 0, NULL, NULL));
+    try_cl(clEnqueueReadBuffer(p->queue, p->out, CL_TRUE, 0, sizeof got, got, 0, NULL, NULL));
+    if (got[0] != 1) {
+        st = fail(FDEC_E_DEVICE, "the device runs kernels but their results do not arrive (probe)");
+        goto out;
+    }
+    a->prefetch = got[1] == 1;
+    a->fp16_storage = got[2] == 1;
+out:
+    if (kernel)
+        clReleaseKernel(kernel);
+    return st;
+}
+
+static fdec_status ask_device(fdec_ctx *ctx, struct answers *a)
+{
+    fdec_status st = FDEC_OK;
+    cl_int err;
+    double vec_ms, wg_ms;
+    const size_t bytes = (size_t) STREAM_VECTORS * 64;
+    struct probe p = {0};
+    float *zeros = calloc(1, bytes);
+    try_alloc(zeros);
+    p.queue = clCreateCommandQueue(ctx->context, ctx->device_id, 0, &err);
+    try_cl(err);
+    try_st(program_build(ctx, &cl_probe, "-cl-std=CL1.2", &p.program));
+    p.data = clCreateBuffer(ctx->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, bytes, zeros, &err);
+    try_cl(err);
+    p.out = clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, N_GROUPS * sizeof(float), NULL, &err);
+    try_cl(err);
+    p.halves = clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, 16 * sizeof(cl_half), NULL, &err);
+    try_cl(err);
+    try_st(run_facts(&p, a));
+    try_st(run_one(&p, "stream_vec", 1, &vec_ms));
+    a->cpu_like = true;
+    if (ctx->device.max_wg >= 64) {
+        try_st(run_one(&p, "stream_wg", 64, &wg_ms));
+        a->cpu_like = vec_ms < wg_ms;
+    }
+out:
+    free(zeros);
+    if (p.data)
+        clReleaseMemObject(p.data);
+    if (p.out)
+        clReleaseMemObject(p.out);
+    if (p.halves)
+        clReleaseMemObject(p.halves);
+    if (p.program)
+        clReleaseProgram(p.program);
+    if (p.queue)
+        clReleaseCommandQueue(p.queue);
+    return st;
+}
+
+fdec_status ctx_probe(fdec_ctx *ctx)
+{
+    struct answers a = {0};
+    if (!cache_load(ctx, "probe", cl_probe.text, &a, sizeof a)) {
+        const fdec_status st = ask_device(ctx, &a);
+        if (st != FDEC_OK)
+            return st;
+        cache_store(ctx, "probe", cl_probe.text, &a, sizeof a);
+    }
+    ctx->device.cpu_like = a.cpu_like;
+    ctx->device.fp16_storage = a.fp16_storage;
+    ctx->device.prefetch = a.prefetch;
+    return FDEC_OK;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * problem.h - what is to be computed
+ *
+ * A problem is one call's shape: the key of everything. It has a class (what must match exactly: types, head_dim, [N, K]) and
+ * a range, two numbers that vary from run to run (attention: batch x kv length; linear: M; softmax: rows). */
+#ifndef PROBLEM_H
+#define PROBLEM_H
+#include "flashdec.h"
+#include <stdbool.h>
+#include <stdio.h>
+
+enum op {
+    OP_ATTN, OP_LINEAR, OP_SOFTMAX,
+    OP_RMSNORM, OP_ROPE_APPEND, OP_SWIGLU, OP_ADD, OP_EMBED, OP_ARGMAX, OP_SAMPLE,
+    OP_COUNT
+};
+
+struct attn_problem {
+    int64_t batch, len; /* range: B, and the longest sequence */
+    int n_heads, n_kv_heads, head_dim;
+    float scale;         /* never 0 here */
+    fdec_kv_layout kv;   /* every default filled in */
+    fdec_phi_source phi_source;
+    float phi;
+};
+struct linear_problem {
+    int64_t m; /* range */
+    int64_t n, k;
+    fdec_type w_type;
+};
+struct softmax_problem {
+    int64_t rows; /* range */
+    int64_t cols;
+};
+struct small_problem { /* the small operations: sizes are arguments of a run, only types choose the kernel */
+    int64_t rows, cols;
+    fdec_type type; /* of the table (embed) or the cache (rope_append) */
+};
+
+struct problem {
+    enum op op;
+    union {
+        struct attn_problem attn;
+        struct linear_problem linear;
+        struct softmax_problem softmax;
+        struct small_problem small;
+    };
+};
+
+enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
+
+/* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 n=4096 page=16", "linear:f16 m=8 n=4096 k=4096",
+ * "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Scale, strides, phi and pool sizes are not part of the
+ * text: they do not change what is fastest. */
+void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
+
+/* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1, contiguous or
+ * identity-paged packed layout, scale 1/sqrt(head_dim), phi 0), so a class is the text of its smallest problem. False, with a
+ * reason in err: text is no problem. */
+bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err);
+
+/* The class alone: the text without the range: "attn:f16 h=32/8 d=128", "linear:f16 n=4096 k=4096". */
+void problem_class(const struct problem *p, char buf[PROBLEM_TEXT]);
+
+/* The two range numbers; the second is 1 where an operation has only one. set: the same problem at another point. */
+void problem_range(const struct problem *p, int64_t at[N_RANGES]);
+void problem_set_range(struct problem *p, const int64_t at[N_RANGES]);
+/* Their names, as in the text: {"b", "n"}, {"m", NULL}, {"rows", NULL}. */
+const char *const *problem_range_names(enum op op);
+
+double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
+double problem_flops(const struct problem *p); /* multiply and add count as two */
+
+size_t type_bytes(fdec_type t);
+const char *type_name(fdec_type t); /* "f32" */
+bool type_parse(const char *text, fdec_type *t);
+#endif
