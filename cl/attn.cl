@@ -78,7 +78,7 @@ static void row_store(vec v, global float *p, int j)
 /* Where the keys of one (sequence, kv head) lie. */
 struct cache {
     global const int *blocks; /* the sequence's row of block_table; 0: contiguous, all in `block` */
-    global uint *bad_blocks;  /* where to count them; 0: not now, or another work-item does */
+    global uint *bad_blocks;  /* where to count them; 0: not here */
     i64 base, block_stride, token_stride;
     int block, page_size, n_blocks;
 };
@@ -110,43 +110,47 @@ struct task {
     int begin, end;     /* tokens */
     size_t row, n_rows; /* b*H + the first head; B*H */
     size_t split, n_splits;
+    float scale, phi0;
+    global const float *phi; /* of the first head; 0: phi0 for all */
     struct cache cache;
 };
 
 /* Splits are whole multiples of `unit` keys, as even as can be: the sequence's own length decides, not the batch's longest. */
-static struct task find_task(global const int *lens, global const int *block_table, global uint *counts,
-                             ATTN_SCALARS(SCALAR_PARAM) int unit)
+static void find_task(struct task *k, global const int *lens, global const int *block_table, global const float *phi,
+                      global uint *counts, ATTN_SCALARS(SCALAR_PARAM) int unit)
 {
-    struct task k;
     const size_t id = get_group_id(0), per_seq = (size_t) n_splits * N_CHUNKS;
     const int b = id / per_seq, g = get_group_id(1), chunk = id % N_CHUNKS;
-    const bool counting = chunk == 0 && get_local_id(0) == 0;
 
-    k.n_splits = n_splits;
-    k.split = id % per_seq / N_CHUNKS;
-    k.n_heads = min(CHUNK, GROUP - chunk * CHUNK);
-    k.n_rows = (size_t) batch * get_num_groups(1) * GROUP;
-    k.row = ((size_t) b * get_num_groups(1) + g) * GROUP + chunk * CHUNK;
+    k->scale = scale;
+    k->phi0 = phi0;
+    k->phi = phi ? phi + g * GROUP + chunk * CHUNK : 0;
+    k->n_splits = n_splits;
+    k->split = id % per_seq / N_CHUNKS;
+    k->n_heads = min(CHUNK, GROUP - chunk * CHUNK);
+    k->n_rows = (size_t) batch * get_num_groups(1) * GROUP;
+    k->row = ((size_t) b * get_num_groups(1) + g) * GROUP + chunk * CHUNK;
 
     const int len = clamp(lens[b], 0, max_len);
-    if (len != lens[b] && counting && g == 0 && k.split == 0)
+    if (len != lens[b] && chunk == 0 && g == 0 && k->split == 0 && get_local_id(0) == 0)
         atomic_inc(counts + 1);
     const size_t n_units = ((size_t) len + unit - 1) / unit;
-    k.begin = n_units * k.split / n_splits * unit;
-    k.end = min((size_t) len, n_units * (k.split + 1) / n_splits * unit);
+    k->begin = n_units * k->split / n_splits * unit;
+    k->end = min((size_t) len, n_units * (k->split + 1) / n_splits * unit);
 
-    k.cache.blocks = block_table ? block_table + (size_t) b * max_blocks : 0;
-    k.cache.bad_blocks = counting ? counts + 2 : 0;
-    k.cache.base = g * head_stride;
-    k.cache.block_stride = block_stride;
-    k.cache.token_stride = token_stride;
-    k.cache.block = b;
-    k.cache.page_size = page_size;
-    k.cache.n_blocks = n_blocks;
-    return k;
+    k->cache.blocks = block_table ? block_table + (size_t) b * max_blocks : 0;
+    k->cache.bad_blocks = chunk == 0 ? counts + 2 : 0;
+    k->cache.base = g * head_stride;
+    k->cache.block_stride = block_stride;
+    k->cache.token_stride = token_stride;
+    k->cache.block = b;
+    k->cache.page_size = page_size;
+    k->cache.n_blocks = n_blocks;
 }
 #define SCALAR_NAME(type, name) name,
-#define FIND_TASK(unit) find_task(lens, HAS(block_table) ? block_table : 0, counts, ATTN_SCALARS(SCALAR_NAME) unit)
+#define GIVEN(name)             (HAS(name) ? name : 0)
+#define FIND_TASK(task, unit) \
+    find_task(task, lens, GIVEN(block_table), GIVEN(phi), counts, ATTN_SCALARS(SCALAR_NAME) unit)
 
 /* Place of a head's partial among the R*S. */
 static size_t partial_index(const struct task *k, int head)
@@ -173,9 +177,11 @@ static bool num_in_range(vec num)
 }
 
 /* The n to begin with. */
-static float first_exponent(bool moving, float phi)
+static float first_exponent(const struct task *k, int head, bool moving)
 {
-    return moving ? EXP_NONE : rint(phi * M_LOG2E_F);
+    if (moving)
+        return EXP_NONE;
+    return rint((k->phi && head < k->n_heads ? k->phi[head] : k->phi0) * M_LOG2E_F);
 }
 
 #ifdef WG

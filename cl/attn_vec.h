@@ -39,37 +39,51 @@ static int next_rows(const struct cache *c, int *t, int end, i64 *row)
     return n;
 }
 
-static vec dot_lanes(const vec *q, global const KV_T *k)
+/* Folds of two vectors: each adds the halves of segments of 16, 8, 4, 2 lanes. A tree of them makes of 16 vectors of 16 lanes
+ * one vector of 16 sums, in order. */
+static vec fold16(vec x, vec y)
 {
-    vec sum = q[0] * kv_load(k, 0);
-    #pragma unroll
-    for (int j = 1; j < VECS; j++)
-        sum = fma(q[j], kv_load(k, j), sum);
-    return sum;
+    return (vec) (x.lo, y.lo) + (vec) (x.hi, y.hi);
 }
 
-/* Lane i: the dot product of q and row i. Each fold adds the halves of segments, so that 16 vectors of 16 lanes become one
- * vector of 16 sums, in order. */
-static vec scores(const vec *q, global const KV_T *k, const i64 *row)
+static vec fold8(vec x, vec y)
 {
-    vec a[LANES];
+    return (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
+}
+
+static vec fold4(vec x, vec y)
+{
+    return (vec) (x.s0145, x.s89cd, y.s0145, y.s89cd) + (vec) (x.s2367, x.sabef, y.s2367, y.sabef);
+}
+
+static vec fold2(vec x, vec y)
+{
+    return (vec) (x.even, y.even) + (vec) (x.odd, y.odd);
+}
+
+/* x[h], lane i: the dot product of q[h] and row i. Folds at once what can be, to hold few vectors. */
+static void scores(vec (*q)[VECS], global const KV_T *k, const i64 *row, vec *x)
+{
+    vec a[4][TOGETHER]; /* a[l]: the first argument of the next fold at level l */
     #pragma unroll
-    for (int i = 0; i < LANES; i++)
-        a[i] = dot_lanes(q, k + row[i]);
-    #pragma unroll
-    for (int i = 0; i < 8; i++)
-        a[i] = (vec) (a[2 * i].lo, a[2 * i + 1].lo) + (vec) (a[2 * i].hi, a[2 * i + 1].hi);
-    #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
+    for (int i = 0; i < LANES; i++) {
+        vec sum[TOGETHER];
+        #pragma unroll
+        for (int j = 0; j < VECS; j++) {
+            const vec kj = kv_load(k + row[i], j);
+            #pragma unroll
+            for (int h = 0; h < TOGETHER; h++)
+                sum[h] = j ? fma(q[h][j], kj, sum[h]) : q[h][j] * kj;
+        }
+        #pragma unroll
+        for (int h = 0; h < TOGETHER; h++) {
+            const vec b = i & 1 ? fold16(a[0][h], sum[h]) : sum[h];
+            const vec c = (i & 3) == 3 ? fold8(a[1][h], b) : b;
+            const vec d = (i & 7) == 7 ? fold4(a[2][h], c) : c;
+            a[i & 1 ? i & 2 ? i & 4 ? 3 : 2 : 1 : 0][h] = d;
+            x[h] = i == 15 ? fold2(a[3][h], d) : d;
+        }
     }
-    #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s0145, x.s89cd, y.s0145, y.s89cd) + (vec) (x.s2367, x.sabef, y.s2367, y.sabef);
-    }
-    return (vec) (a[0].even, a[1].even) + (vec) (a[0].odd, a[1].odd);
 }
 
 static float lanes_sum(vec x)
@@ -145,7 +159,7 @@ static void prefetch_row(global const KV_T *p)
 }
 
 /* Sums of all keys of the task, for each head of its chunk. Returns how many keys there were. */
-static int sum_keys(const struct task *task, struct sums *sums, global const float *q, float scale, global const KV_T *k,
+static int sum_keys(const struct task *task, struct sums *sums, global const float *q, global const KV_T *k,
                     global const KV_T *v, bool moving)
 {
     i64 row[LANES], next[LANES];
@@ -157,7 +171,7 @@ static int sum_keys(const struct task *task, struct sums *sums, global const flo
                 prefetch_row(k + next[i]);
                 prefetch_row(v + next[i]);
             }
-            add_block(sums + h, q + (task->row + h) * HEAD_DIM, scale, k, v, row, n, moving);
+            add_block(sums + h, q + (task->row + h) * HEAD_DIM, task->scale, k, v, row, n, moving);
         }
         for (int i = 0; i < n_next; i++)
             row[i] = next[i];
@@ -188,7 +202,8 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
     ATTN_BUFFERS(BUFFER_BEGIN)
-    struct task task = FIND_TASK(LANES);
+    struct task task;
+    FIND_TASK(&task, LANES);
     struct sums sums[CHUNK];
 
     for (bool moving = SCHEME != UNIFIED;; moving = true) {
@@ -196,9 +211,9 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
             for (int j = 0; j < VECS; j++)
                 sums[h].num[j] = 0.0f;
             sums[h].den = 0.0f;
-            sums[h].n = first_exponent(moving, HAS(phi) ? phi[(task.row + h) % (get_num_groups(1) * GROUP)] : phi0);
+            sums[h].n = first_exponent(&task, h, moving);
         }
-        const int n_keys = sum_keys(&task, sums, q, scale, k, v, moving);
+        const int n_keys = sum_keys(&task, sums, q, k, v, moving);
         const int n_bad = store_partials(&task, sums, n_keys, work);
         if (moving || n_bad == 0)
             return;

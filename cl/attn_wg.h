@@ -21,7 +21,7 @@ struct tile {
     float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
     float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], den[CHUNK];
     i64 row[TILE]; /* offset of a key in K and V, -1: none */
-    int n_keys, n_bad;
+    int n_keys, bad; /* bad: heads out of the range of `unified`, a bit each */
 };
 
 /* The running sums of one item: of columns item % VECS, + WG, ... of V for each ROWS-th key, and den of key `item` of each
@@ -31,6 +31,9 @@ struct sums {
     float den[CHUNK], n[CHUNK];
     int n_keys;
 };
+
+/* A function with barriers: all items call it. PoCL 3.1 crashes on one that is called twice and not inlined. */
+#define ALL_ITEMS __attribute__((always_inline)) static
 
 /* The aligned loads are one instruction on a GPU, the others four. `aligned` is the same for all items. */
 static vec kv_load(global const KV_T *p, int j, bool aligned)
@@ -80,8 +83,8 @@ static void dot_lanes(local struct tile *s, global const KV_T *k, bool aligned)
     }
 }
 
-/* Moves the exponents to the maxima of the tile, where they are too low. n: of key `item`. All items call this. */
-static void move_exponents(local struct tile *s, struct sums *sums, const float *n)
+/* Moves the exponents to the maxima of the tile, where they are too low. n: of key `item`. */
+ALL_ITEMS void move_exponents(local struct tile *s, struct sums *sums, const float *n)
 {
     const int item = get_local_id(0);
     #pragma unroll
@@ -113,8 +116,8 @@ static void move_exponents(local struct tile *s, struct sums *sums, const float 
     }
 }
 
-/* p[head][key] from the parts of the dot products: item makes those of key `item`. All items call this. */
-static void weigh(local struct tile *s, struct sums *sums, float scale, bool moving)
+/* p[head][key] from the parts of the dot products: item makes those of key `item`. */
+ALL_ITEMS void weigh(local struct tile *s, struct sums *sums, float scale, bool moving)
 {
     const int item = get_local_id(0);
     float m[CHUNK], n[CHUNK];
@@ -158,8 +161,8 @@ static void add_values(local const struct tile *s, struct sums *sums, global con
     }
 }
 
-/* Sums of all keys of the task. All items call this. */
-static void sum_keys(local struct tile *s, const struct task *task, struct sums *sums, float scale, global const KV_T *k,
+/* Sums of all keys of the task. */
+ALL_ITEMS void sum_keys(local struct tile *s, const struct task *task, struct sums *sums, global const KV_T *k,
                      global const KV_T *v, bool moving)
 {
     const bool aligned = rows_aligned(&task->cache, k, v);
@@ -168,15 +171,15 @@ static void sum_keys(local struct tile *s, const struct task *task, struct sums 
         barrier(CLK_LOCAL_MEM_FENCE);
         dot_lanes(s, k, aligned);
         barrier(CLK_LOCAL_MEM_FENCE);
-        weigh(s, sums, scale, moving);
+        weigh(s, sums, task->scale, moving);
         barrier(CLK_LOCAL_MEM_FENCE);
         add_values(s, sums, v, aligned);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
 
-/* Adds up the items' sums in a fixed order and stores the partials; s->n_bad: heads out of the range of `unified`. */
-static void store_partials(local struct tile *s, const struct task *task, const struct sums *sums, global float *work)
+/* Adds up the items' sums in a fixed order and stores the partials; sets s->bad. */
+ALL_ITEMS void store_partials(local struct tile *s, const struct task *task, const struct sums *sums, global float *work)
 {
     const int item = get_local_id(0);
     #pragma unroll
@@ -212,9 +215,30 @@ static void store_partials(local struct tile *s, const struct task *task, const 
                 store_den(task, h, s->n_keys, s->den[h], sums->n[h], work);
         }
         if (h < task->n_heads && !(good && den_in_range(s->den[h], s->n_keys)))
-            atomic_or(&s->n_bad, 1 << h);
+            atomic_or(&s->bad, 1 << h);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* The partials of the task by one way through its keys. */
+ALL_ITEMS void make_partials(local struct tile *s, const struct task *task, global const KV_T *k, global const KV_T *v,
+                          global float *work, bool moving)
+{
+    struct sums sums;
+    #pragma unroll
+    for (int h = 0; h < CHUNK; h++) {
+        #pragma unroll
+        for (int c = 0; c < COLS; c++)
+            sums.num[h][c] = 0.0f;
+        sums.den[h] = 0.0f;
+        sums.n[h] = first_exponent(task, h, moving);
+    }
+    sums.n_keys = 0;
+    if (get_local_id(0) == 0)
+        s->n_keys = s->bad = 0;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    sum_keys(s, task, &sums, k, v, moving);
+    store_partials(s, task, &sums, work);
 }
 
 __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -222,36 +246,21 @@ kernel void attn_wg(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int un
 {
     ATTN_BUFFERS(BUFFER_BEGIN)
     local struct tile s;
-    const int item = get_local_id(0);
-    struct task task = FIND_TASK(TILE);
+    struct task task;
+    FIND_TASK(&task, TILE);
 
-    for (int i = item; i < CHUNK * VECS; i += WG) {
+    for (int i = get_local_id(0); i < CHUNK * VECS; i += WG) {
         const int h = i / VECS;
         s.q[h][i % VECS] = h < task.n_heads ? row_load(q + (task.row + h) * HEAD_DIM, i % VECS) : 0.0f;
     }
-    bool moving = SCHEME != UNIFIED, again;
-    do {
-        struct sums sums;
-        #pragma unroll
-        for (int h = 0; h < CHUNK; h++) {
-            for (int c = 0; c < COLS; c++)
-                sums.num[h][c] = 0.0f;
-            sums.den[h] = 0.0f;
-            sums.n[h] = first_exponent(moving, HAS(phi) ? phi[(task.row + h) % (get_num_groups(1) * GROUP)] : phi0);
-        }
-        sums.n_keys = 0;
-        if (item == 0)
-            s.n_keys = s.n_bad = 0;
+    make_partials(&s, &task, k, v, work, SCHEME != UNIFIED);
+    const int bad = s.bad;
+    if (SCHEME == UNIFIED && bad) { /* the same for all items */
         barrier(CLK_LOCAL_MEM_FENCE);
-        sum_keys(&s, &task, &sums, scale, k, v, moving);
-        store_partials(&s, &task, &sums, work);
-
-        again = !moving && s.n_bad != 0;
-        if (again && item == 0)
-            atomic_add(counts, popcount(s.n_bad));
-        moving = true;
+        if (get_local_id(0) == 0)
+            atomic_add(counts, popcount(bad));
         task.cache.bad_blocks = 0; /* counted */
-        barrier(CLK_LOCAL_MEM_FENCE);
-    } while (again);
+        make_partials(&s, &task, k, v, work, true);
+    }
 }
 #endif

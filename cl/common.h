@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * common.h - what the host compiler and the device compiler must agree on, and what every .cl file uses
  *
- * Arguments of a kernel are never a struct: OpenCL leaves its layout undefined. Each operation lists its buffers and its
- * scalars once, NAME_BUFFERS(X) and NAME_SCALARS(X) in NAME.h, and both sides expand the lists. Every __kernel function of
- * an operation takes the whole list, so that one binding serves all its launches:
+ * Arguments of a kernel are never a struct: OpenCL leaves its layout undefined. Each operation lists its buffers and
+ * its scalars once, NAME_BUFFERS(X) and NAME_SCALARS(X) in NAME.h, and both sides expand the lists. Every __kernel
+ * function of an operation takes the whole list, so that one binding serves all its launches:
  *
  *     kernel void f(NAME_BUFFERS(BUFFER_PARAM) NAME_SCALARS(SCALAR_PARAM) int unused)
  *     {
  *         NAME_BUFFERS(BUFFER_BEGIN)          // q_mem + q_bytes -> q, typed
  *         if (HAS(bias)) ...                  // an optional buffer that was given
  *
- * A buffer is a base and a byte offset: model files align tensors to 32 bytes, sub-buffers need more. Scalars are i32, i64,
- * u64 or f32, the 8-byte ones first, so that the host's struct has no holes. */
+ * A buffer is a base and a byte offset: model files align tensors to 32 bytes, sub-buffers need more. Scalars are i32,
+ * i64, u64 or f32, the 8-byte ones first, so that the host's struct has no holes. */
 #ifndef COMMON_H
 #define COMMON_H
 

@@ -152,9 +152,9 @@ static bool vec_gemm_prune(const struct problem *p, const struct device *d, cons
 
 static double vec_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    cfg[VGEMM_MR] = 8;
-    cfg[VGEMM_NV] = 3;
-    cfg[VGEMM_KT] = 128;
+    cfg[VGEMM_MR] = 4;
+    cfg[VGEMM_NV] = 4;
+    cfg[VGEMM_KT] = 256;
     return d->cpu_like ? 0.9 * (double) p->linear.m / (double) (p->linear.m + 24) : 0.02;
 }
 

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * linear.cl - y[M,N] = x[M,K] W[N,K]^T + bias[N] + residual[M,N]
  *
- *   x, y, bias, residual  f32;  W  f32 or f16, as it lies in a model file: never copied, never transposed in memory.
- *   Any M, N, K >= 1. residual may be y: each element is read and written by one work-item, read first.
+ *   x, y, bias, residual  f32;  W  f32 or f16, as it lies in a model file: never copied or transposed in global memory.
+ *   Any M, N, K >= 1. residual may be y: each element is read and then written by the same work-item.
  *
- * One program holds one variant; linear.c defines which, and its parameters. Sums are float32 in an order that the shape and
- * the configuration fix, so a run repeats bit for bit. Rows and tokens beyond N and M are computed on a clamped index and
- * not stored; columns beyond K count as 0 on both sides.
+ * One program holds one variant, named by a macro that linear.c defines with the variant's parameters. Sums are float32 in
+ * an order that shape and configuration fix, so a run repeats bit for bit. Rows and tokens beyond N and M are computed on
+ * a clamped index and not stored; columns beyond K count as 0 on both sides.
  *
- * For CPUs, one work-item per group, float16 vectors, a contiguous run of rows per group:
- *   linear_vec       dot products. MR tokens x NR rows of vector sums in registers, one horizontal sum at the end. Blocks of
- *                    MR*PASSES tokens share a tile of W, KT columns wide so that it stays in the first-level cache; each
- *                    pass prefetches its part of the next tile. With MR = 1 it is the GEMV.
- *   linear_vec_gemm  outer products. KT columns of 16*NV rows of W are transposed into private memory once and serve all
- *                    tokens, MR at a time; y holds the partial sums between the K tiles.
+ * For CPUs: one work-item per group, float16 vectors, a contiguous run of rows per group.
+ *   linear_vec        dot products. MR tokens x NR rows of vector sums in registers, one horizontal sum at the end. Blocks
+ *                     of MR*PASSES tokens share a tile of W, KT columns wide so that it stays in the first-level cache;
+ *                     each pass prefetches its part of the next tile. With MR = 1 it is the GEMV.
+ *   linear_vec_gemm   outer products. KT columns of 16*NV rows of W are transposed into private memory once and serve all
+ *                     tokens, MR at a time; y holds the partial sums between the K tiles.
  * For GPUs:
- *   linear_wg_gemv   a group per ROWS rows; items stride K, VEC columns at a time; TM tokens at a time; tree in local memory.
- *   linear_wg_flat   TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way while
- *                    tile t is used. 2*(TM+TN)*(TK+4) floats local. K may be split into n_splits parts, which
- *                    linear_merge sums in order: work is [n_splits, M, N].
- *   linear_tile_gemm TILE x TILE outputs, R x R per item, K in tiles of TK. 2*TK*(TILE+1) floats local.
+ *   linear_wg_gemv    a group per ROWS rows; items stride K, VEC columns at a time; TM tokens at a time; a tree of fixed
+ *                     shape in local memory, 4*TM*ROWS*WG bytes.
+ *   linear_wg_flat    TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way
+ *                     while tile t is used. 8*(TM+TN)*(TK+4) bytes local. K may be split into n_splits parts, which
+ *                     linear_merge sums in order: work is [n_splits, M, N].
+ *   linear_tile_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local.
  * Around CLBlast:
- *   linear_start     y = bias + residual, to which CLBlast adds x W^T. */
+ *   linear_start      y = bias + residual, to which CLBlast adds x W^T. */
 #include "linear.h"
 
 #ifdef W_F16
@@ -51,7 +52,7 @@ static float finish(float sum, size_t at, int row, global const float *bias, glo
     return sum;
 }
 
-/* ---- CPUs ---------------------------------------------------------------------------------------------------------- */
+/* ---- CPUs --------------------------------------------------------------------------------------------------------- */
 
 #if defined(LINEAR_VEC) || defined(LINEAR_VEC_GEMM)
 typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
@@ -104,10 +105,10 @@ static float sum16(float16 v)
     return c.lo + c.hi;
 }
 
-/* acc[t][r] += x_row[t] . w_row[r] over the columns k0..k1-1. Every `every` steps of 16 columns (0: never) one cache line of
- * each row is prefetched, from column `ahead` on, counted from the row's start. */
-static void vec_dot(float16 acc[MR][NR], global const float *const x_row[MR], global const W_T *const w_row[NR], int k0, int k1,
-                    size_t ahead, int every)
+/* acc[t][r] += x_row[t] . w_row[r] over the columns k0..k1-1. Every `every` steps of 16 columns (0: never) one cache line
+ * of each row is prefetched, from column `ahead` on, counted from the row's start. */
+static void vec_dot(float16 acc[MR][NR], global const float *const x_row[MR], global const W_T *const w_row[NR], int k0,
+                    int k1, size_t ahead, int every)
 {
     const int k16 = k0 + (k1 - k0) / 16 * 16;
     int wait = every;
@@ -213,24 +214,28 @@ static void part_store(global float *p, int n, float16 value)
         p[i] = v[i];
 }
 
-/* Butterfly: stage `bit` exchanges the off-diagonal blocks of that size. */
-#define SWAP(bit, low, high)                                       \
-    for (int i = 0; i < 16; i++)                                   \
-        if (!(i & bit)) {                                          \
-            const float16 a = v[i], b = v[i + bit];                \
-            v[i] = shuffle2(a, b, low), v[i + bit] = shuffle2(a, b, high); \
+/* Exchanges the off-diagonal blocks of `bit` x `bit` elements; low and high say what stays in which vector. */
+static void swap_blocks(float16 v[16], int bit, uint16 low, uint16 high)
+{
+    #pragma unroll
+    for (int i = 0; i < 16; i++)
+        if (!(i & bit)) {
+            const float16 a = v[i], b = v[i + bit];
+            v[i] = shuffle2(a, b, low);
+            v[i + bit] = shuffle2(a, b, high);
         }
+}
 
 static void transpose16(float16 v[16])
 {
-    SWAP(1, (uint16)(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-         (uint16)(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
-    SWAP(2, (uint16)(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-         (uint16)(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
-    SWAP(4, (uint16)(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-         (uint16)(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
-    SWAP(8, (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-         (uint16)(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+    swap_blocks(v, 1, (uint16)(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+                (uint16)(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
+    swap_blocks(v, 2, (uint16)(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+                (uint16)(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+    swap_blocks(v, 4, (uint16)(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+                (uint16)(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
+    swap_blocks(v, 8, (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+                (uint16)(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
 }
 
 /* panel[c][v] = column k0 + c of rows row0 + 16*v .. + 15, for c < columns, 0 up to the next multiple of 16. */
@@ -310,7 +315,7 @@ kernel void linear_vec_gemm(LINEAR_ARGS)
 }
 #endif
 
-/* ---- GPUs ---------------------------------------------------------------------------------------------------------- */
+/* ---- GPUs --------------------------------------------------------------------------------------------------------- */
 
 #if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_TILE_GEMM)
 /* Whether rows of k elements can be read as whole aligned vectors of `width`. The same answer in every work-item. */
@@ -537,6 +542,15 @@ kernel void linear_merge(LINEAR_ARGS)
 #define TK4   (TK / 4)
 #define LOADS ((TILE * TK4 + WG - 1) / WG)
 
+/* Four columns of one line, transposed: the tiles are [TK][TILE + 1]. */
+static void scatter4(local float *p, float4 v)
+{
+    p[0] = v.x;
+    p[TILE + 1] = v.y;
+    p[2 * (TILE + 1)] = v.z;
+    p[3 * (TILE + 1)] = v.w;
+}
+
 /* Groups: rows / TILE, tokens / TILE. */
 __attribute__((reqd_work_group_size(WG, 1, 1)))
 kernel void linear_tile_gemm(LINEAR_ARGS)
@@ -560,8 +574,8 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
             if (at < TILE * TK4) {
                 const float4 wv = w_load4(w + (size_t) min(row0 + line, n - 1) * k + k0 + c, k - k0 - c, aligned);
                 const float4 xv = x_load4(x + (size_t) min(token0 + line, m - 1) * k + k0 + c, k - k0 - c, aligned);
-                w_tile[c][line] = wv.x, w_tile[c + 1][line] = wv.y, w_tile[c + 2][line] = wv.z, w_tile[c + 3][line] = wv.w;
-                x_tile[c][line] = xv.x, x_tile[c + 1][line] = xv.y, x_tile[c + 2][line] = xv.z, x_tile[c + 3][line] = xv.w;
+                scatter4(&w_tile[c][line], wv);
+                scatter4(&x_tile[c][line], xv);
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -593,7 +607,7 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
 }
 #endif
 
-/* ---- CLBlast ------------------------------------------------------------------------------------------------------- */
+/* ---- CLBlast ------------------------------------------------------------------------------------------------------ */
 
 #ifdef LINEAR_START
 kernel void linear_start(LINEAR_ARGS)

@@ -8,6 +8,7 @@
 #include "softmax.h"
 #include "small.h"
 
+/* clang-format off: tables */
 #define ONE(type, name)           +1
 #define OPERATION(text, buffers, scalars, ...) \
     {.name = text, .n_buffers = 0 buffers, .n_scalars = 0 scalars(ONE), .scalar_bytes = {scalars(SCALAR_BYTES)}, __VA_ARGS__}

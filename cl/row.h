@@ -23,6 +23,10 @@
 
 #define STRIDE (WG * VEC) /* of one item's consecutive vectors */
 
+/* Functions that are handed local memory must vanish into their kernel: where one is left, PoCL 3.1 turns the kernel's local
+ * array into a global one that the work-groups of all threads share. */
+#define WITH_LOCAL static __attribute__((always_inline))
+
 static size_t div_up(size_t a, size_t b)
 {
     return (a + b - 1) / b;
@@ -72,7 +76,7 @@ static float lanes_max(fvec v)
 }
 
 /* Every item gets the result. part: WG floats, free for the next call at once. */
-static float group_sum(local float *part, float v)
+WITH_LOCAL float group_sum(local float *part, float v)
 {
 #if WG > 1
     const int item = get_local_id(0);
@@ -89,7 +93,7 @@ static float group_sum(local float *part, float v)
     return v;
 }
 
-static float group_max(local float *part, float v)
+WITH_LOCAL float group_max(local float *part, float v)
 {
 #if WG > 1
     const int item = get_local_id(0);

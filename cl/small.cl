@@ -210,7 +210,7 @@ kernel void embed_f16(EMBED_BUFFERS(BUFFER_PARAM, half) EMBED_SCALARS(SCALAR_PAR
 /* ---- argmax: a group per row; the largest value, then the first place that has it -------------------------------------- */
 
 /* -inf for a row of nothing but NaN: x > top is false for NaN. */
-static float row_max(local float *part, global const float *x, size_t cols)
+WITH_LOCAL float row_max(local float *part, global const float *x, size_t cols)
 {
     fvec top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
     for (size_t i = get_local_id(0) * VEC; i < cols; i += 4 * STRIDE)
@@ -287,8 +287,8 @@ static float chunk_sum(global const float *x, size_t begin, size_t cols, float t
 
 /* Adds chunk sums in order up to the chunk whose sum would pass target; *chunk: its number, or the number of chunks. Every
  * item makes the same additions, so all leave the loop together. */
-static float sum_chunks(local float *part, global const float *x, size_t cols, float top, float inv_temperature, float target,
-                        int *chunk)
+WITH_LOCAL float sum_chunks(local float *part, global const float *x, size_t cols, float top, float inv_temperature,
+                            float target, int *chunk)
 {
     const int n = div_up(cols, CHUNK), item = get_local_id(0);
     float sum = 0.0f;

@@ -108,7 +108,7 @@ static struct lanes reduce_pairs(global const float *x, struct chunk c)
     return s;
 }
 
-static struct total group_total(local float *part, struct lanes s, bool pairs)
+WITH_LOCAL struct total group_total(local float *part, struct lanes s, bool pairs)
 {
     const float top = group_max(part, lanes_max(s.top));
     const fvec scale = pairs ? exp2i(s.top - top) : exp_plain(s.top - top);
@@ -117,7 +117,7 @@ static struct total group_total(local float *part, struct lanes s, bool pairs)
 }
 
 /* The splits of one row: n tops and n sums. */
-static struct total merge(local float *part, global const float *tops, global const float *sums, int n, bool pairs)
+WITH_LOCAL struct total merge(local float *part, global const float *tops, global const float *sums, int n, bool pairs)
 {
     struct lanes s = {EXP_NONE, 0.0f};
     for (size_t i = get_local_id(0) * VEC; i < n; i += STRIDE) {

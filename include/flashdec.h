@@ -3,18 +3,20 @@
  *
  * Read once; said again below only where a function differs.
  *
- * Shapes    [B, H, D]: row-major, last dimension contiguous. B sequences, H query heads, G key/value heads (H a multiple
- *           of G), D head_dim, T tokens of capacity. Element types are named; accumulation is always float32.
+ * Shapes    [B, H, D]: row-major, last dimension contiguous. B sequences, H query heads, G key/value heads (H a
+ *           multiple of G), D head_dim, T tokens of capacity. Element types are named; accumulation is always float32.
  * Units     are in names: n_ elements or tokens, _bytes, _us, _ms. Strides count elements.
- * Buffers   are the caller's cl_mem plus a byte offset (a multiple of the element size), and must outlive the work enqueued
- *           on them. Nothing is copied. Ranges are checked against CL_MEM_SIZE before anything is enqueued.
+ * Buffers   are the caller's cl_mem plus a byte offset (a multiple of the element size), and must outlive the work
+ *           enqueued on them. Nothing is copied. Ranges are checked against CL_MEM_SIZE before anything is enqueued.
  * Aliasing  outputs may not overlap inputs, except where a function says so.
- * Async     run functions enqueue and return: no allocation, no compilation, no blocking call, no lock. Results are ready when
- *           the event is. On an out-of-order queue the wait list gates the first launch, and the event is the last one's.
- * Errors    every call that can fail returns fdec_status. FDEC_E_ARG and FDEC_E_UNSUPPORTED: nothing was enqueued and no
- *           output has changed. FDEC_E_DEVICE: outputs are undefined and no event is returned. fdec_last_error() has the text.
- * Threads   many threads may run one plan at once, each with its own queue and workspace; creating and destroying are the
- *           caller's to order. fdec_last_error() is per thread.
+ * Async     run functions enqueue and return: no allocation, no compilation, no blocking call, no lock. Results are
+ *           ready when the event is. On an out-of-order queue the wait list gates the first launch, and the event is
+ *           the last one's.
+ * Errors    every call that can fail returns fdec_status. FDEC_E_ARG and FDEC_E_UNSUPPORTED: nothing was enqueued and
+ *           no output has changed. FDEC_E_DEVICE: outputs are undefined and no event is returned. fdec_last_error()
+ *           has the text.
+ * Threads   many threads may run one plan at once, each with its own queue and workspace; creating and destroying are
+ *           the caller's to order. fdec_last_error() is per thread.
  * Params    structs are made by the FDEC_..._INIT macros, which set `size`; size 0 is refused. A zeroed field means its
  *           default. A struct, and the strings in it, need live only until the call returns.
  * ABI       the soname changes when a function or a field's meaning does. Structs only grow at the end; the library
@@ -47,14 +49,14 @@ extern "C" {
 #define FDEC_INIT_(type) {.size = sizeof(type)} /* named: no warning about the fields that stay zero */
 #endif
 
-/* ---- status, version, log ------------------------------------------------------------------------------------------ */
+/* ---- status, version, log ---------------------------------------------------------------------------------------- */
 
 typedef enum fdec_status {
     FDEC_OK            = 0,
     FDEC_E_ARG         = -1, /* the caller's mistake; the text names the failed condition */
     FDEC_E_UNSUPPORTED = -2, /* a valid problem that no kernel here can do on this device; the text says why */
-    FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; trying again later may help */
-    FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the OpenCL error name */
+    FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; try again later */
+    FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the error */
     FDEC_E_DATA        = -5  /* a tuning table could not be used */
 } fdec_status;
 
@@ -71,12 +73,13 @@ FDEC_API const char *fdec_version(void);
  * that creates a context or a plan; run functions never log. */
 typedef void (*fdec_log_fn)(void *user, const char *category, const char *line);
 
-/* ---- devices and contexts ------------------------------------------------------------------------------------------ */
+/* ---- devices and contexts ---------------------------------------------------------------------------------------- */
 
-/* Finds a device. `which`: NULL takes FLASHDEC_DEVICE from the environment, and without it the first GPU, else the first
- * device of any type. Else one of: "N" (index in the order of clinfo -l, all platforms counted through), "P:D" (platform
- * and device index), "pci:0000:01:00.0", "uuid:..." (hex), or a part of the device or platform name in any case.
- * A device that is not there, or a name that matches several devices, is FDEC_E_DEVICE: never another device instead. */
+/* Finds a device. `which`: NULL takes FLASHDEC_DEVICE from the environment, and without it the first GPU, else the
+ * first device of any type. Else one of: "N" (index in the order of clinfo -l, all platforms counted through), "P:D"
+ * (platform and device index), "pci:0000:01:00.0", "uuid:..." (hex), or a part of the device or platform name in any
+ * case. A device that is not there, or a name that matches several devices, is FDEC_E_DEVICE: never another device
+ * instead. */
 FDEC_API fdec_status fdec_device_pick(const char *which, cl_platform_id *platform, cl_device_id *device);
 
 typedef struct fdec_ctx fdec_ctx;
@@ -86,13 +89,15 @@ typedef struct fdec_ctx_params {
     fdec_log_fn log; /* NULL: the lines FLASHDEC_LOG asks for go to standard error. Not NULL: every line goes here */
     void *log_user;
     const char *table;     /* path of a tuning table; NULL: FLASHDEC_TABLE, then the table directories (see README) */
-    const char *cache_dir; /* program binaries; NULL: FLASHDEC_CACHE_DIR, then $XDG_CACHE_HOME/flashdec; "": no disk cache */
+    const char *cache_dir; /* programs; NULL: FLASHDEC_CACHE_DIR, then $XDG_CACHE_HOME/flashdec; "": none on disk */
 } fdec_ctx_params;
 #define FDEC_CTX_PARAMS_INIT FDEC_INIT_(fdec_ctx_params)
 
-/* `context` must contain `device`; both are retained until destroy. params may be NULL. Probes the device by small kernels
- * (the answers are cached on disk) and finds the tuning table. An explicit table that cannot be read is FDEC_E_DATA. */
-FDEC_API fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params, fdec_ctx **ctx);
+/* `context` must contain `device`; both are retained until destroy. params may be NULL. Probes the device by small
+ * kernels (the answers are cached on disk) and finds the tuning table. An explicit table that cannot be read is
+ * FDEC_E_DATA. */
+FDEC_API fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params,
+                                     fdec_ctx **ctx);
 
 /* NULL is allowed; leaves NULL. Destroy the plans first. */
 FDEC_API void fdec_ctx_destroy(fdec_ctx **ctx);
@@ -107,12 +112,12 @@ typedef struct fdec_counters {
     uint64_t programs_shared;     /* found already in memory */
     double compile_ms;            /* spent in the two kinds of load */
     uint64_t plans_from_table, plans_analytic;
-    uint64_t kernels_denied; /* variants not used because the table in force says that they are wrong on this device */
+    uint64_t kernels_denied; /* variants not used because flashdec-info --self-test found them wrong on this device */
 } fdec_counters;
 
 FDEC_API void fdec_ctx_counters(const fdec_ctx *ctx, fdec_counters *out);
 
-/* ---- common to all plans ------------------------------------------------------------------------------------------- */
+/* ---- common to all plans ----------------------------------------------------------------------------------------- */
 
 typedef enum fdec_type { FDEC_F32 = 0, FDEC_F16 = 1 } fdec_type;
 
@@ -121,8 +126,8 @@ typedef struct fdec_buffer {
     size_t offset_bytes;
 } fdec_buffer;
 
-/* A plan fixes shapes, types, kernels, programs and workspace size; it holds no data. Made from the largest sizes of use:
- * a run may always be smaller. */
+/* A plan fixes shapes, types, kernels, programs and workspace size; it holds no data. Made from the largest sizes of
+ * use: a run may always be smaller. */
 typedef struct fdec_plan fdec_plan;
 
 FDEC_API void fdec_plan_destroy(fdec_plan **plan);
@@ -135,11 +140,11 @@ FDEC_API size_t fdec_plan_workspace_bytes(const fdec_plan *plan);
 typedef enum fdec_format { FDEC_TEXT = 0, FDEC_JSON = 1 } fdec_format;
 FDEC_API fdec_status fdec_explain(const fdec_plan *plan, fdec_format format, char *buf, size_t n, size_t *needed);
 
-/* ---- attention ----------------------------------------------------------------------------------------------------- */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
 typedef enum fdec_scheme {
     FDEC_SCHEME_AUTO    = 0, /* the table decides */
-    FDEC_SCHEME_UNIFIED = 1, /* all splits share one maximum phi; guarded, flagged rows are redone by `pair` on the device */
+    FDEC_SCHEME_UNIFIED = 1, /* all splits share one maximum phi; guarded, flagged rows are redone by `pair` */
     FDEC_SCHEME_ONLINE  = 2, /* running maximum */
     FDEC_SCHEME_PAIR    = 3  /* (mantissa, exponent) pairs: cannot overflow */
 } fdec_scheme;
@@ -150,7 +155,8 @@ typedef enum fdec_phi_source {
     FDEC_PHI_PER_HEAD = 2  /* args.phi, f32 [H] on the device, read by each run */
 } fdec_phi_source;
 
-/* The cache holds token t of sequence b, kv head g, at  base + block*block_stride + slot*token_stride + g*head_stride, where
+/* The cache holds token t of sequence b, kv head g, at  base + block*block_stride + slot*token_stride + g*head_stride,
+ * where
  *   contiguous (page_size 0): block = b, slot = t
  *   paged:                    block = block_table[b, t / page_size], slot = t % page_size */
 typedef struct fdec_kv_layout {
@@ -187,7 +193,7 @@ typedef struct fdec_attn_args {
     fdec_buffer q;    /* [B, H, D] f32 */
     fdec_buffer k, v; /* params.kv */
     fdec_buffer lens; /* [B] i32 on the device: tokens to attend to, 0..max_len. Others are clamped and counted */
-    fdec_buffer block_table; /* paged: [B, max_blocks] i32; -1: none. Ids outside the pool read as no keys, and are counted */
+    fdec_buffer block_table; /* paged: [B, max_blocks] i32. Ids outside the pool (-1) read as no keys, and are counted */
     fdec_buffer phi;         /* FDEC_PHI_PER_HEAD: [H] f32 */
     fdec_buffer out;         /* [B, H, D] f32. A sequence with no keys gives 0. May be the same buffer as q */
     fdec_buffer lse;         /* optional: [B, H] f32, ln of the sum of e^score; -inf where there are no keys */
@@ -209,7 +215,7 @@ typedef struct fdec_attn_counts {
 /* Since the plan was made. Blocks until the queue's earlier work is done. */
 FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out);
 
-/* ---- linear -------------------------------------------------------------------------------------------------------- */
+/* ---- linear ------------------------------------------------------------------------------------------------------ */
 
 typedef enum fdec_linear_impl {
     FDEC_LINEAR_AUTO = 0, /* the table decides */
@@ -244,10 +250,10 @@ typedef struct fdec_linear_args {
 
 /* y = x W^T + bias + residual. Enqueues one or two kernels. Where explain names CLBlast, the call locks, may allocate,
  * compile and copy W. */
-FDEC_API fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_args *args, cl_uint n_wait,
-                                     const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* ---- softmax ------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
 typedef enum fdec_softmax_impl {
     FDEC_SOFTMAX_AUTO       = 0,
@@ -277,16 +283,17 @@ typedef struct fdec_softmax_args {
 #define FDEC_SOFTMAX_ARGS_INIT FDEC_INIT_(fdec_softmax_args)
 
 /* y[r] = softmax(x[r]). -inf has weight 0; a row of nothing but -inf is NaN, with lse = -inf. At most three kernels. */
-FDEC_API fdec_status fdec_softmax_run(fdec_plan *plan, cl_command_queue queue, const fdec_softmax_args *args, cl_uint n_wait,
-                                      const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_softmax_run(fdec_plan *plan, cl_command_queue queue, const fdec_softmax_args *args,
+                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* ---- small operations: one object, one program, one kernel a call ---------------------------------------------------- */
+/* ---- small operations: one object, one program, one kernel a call ------------------------------------------------ */
 
 typedef struct fdec_ops fdec_ops;
 FDEC_API fdec_status fdec_ops_create(fdec_ctx *ctx, fdec_ops **ops);
 FDEC_API void fdec_ops_destroy(fdec_ops **ops);
 
-/* y[b,i] = w[i] * x[b,i] / sqrt(mean_i(x[b,i]^2) + eps).  x, y [rows, cols] f32, may be the same buffer; w [cols] f32. */
+/* y[b,i] = w[i] * x[b,i] / sqrt(mean_i(x[b,i]^2) + eps).  x, y [rows, cols] f32, may be the same buffer; w [cols] f32.
+ * */
 typedef struct fdec_rmsnorm_args {
     size_t size;
     uint32_t rows, cols;
@@ -294,12 +301,12 @@ typedef struct fdec_rmsnorm_args {
     fdec_buffer x, w, y;
 } fdec_rmsnorm_args;
 #define FDEC_RMSNORM_ARGS_INIT FDEC_INIT_(fdec_rmsnorm_args)
-FDEC_API fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_rmsnorm_args *args, cl_uint n_wait,
-                                      const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_rmsnorm_args *args,
+                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* Angles of rotary embedding, one per pair of dimensions: turns per token as a 64-bit binary fraction, so that the device's
- * angle is right to 1e-6 rad at any position. out[i] = base^(-2i / rope_dim) / (2 pi) * 2^64,  i in [0, rope_dim / 2).
- * Host only. rope_dim even, >= 2; base > 1 and finite. */
+/* Angles of rotary embedding, one per pair of dimensions: turns per token as a 64-bit binary fraction, so that the
+ * device's angle is right to 1e-6 rad at any position. out[i] = base^(-2i / rope_dim) / (2 pi) * 2^64,  i in [0,
+ * rope_dim / 2). Host only. rope_dim even, >= 2; base > 1 and finite. */
 FDEC_API fdec_status fdec_rope_angles(uint32_t rope_dim, double base, uint64_t *out);
 
 typedef enum fdec_rope_style {
@@ -307,8 +314,8 @@ typedef enum fdec_rope_style {
     FDEC_ROPE_NEOX        = 1  /* pairs (i, i + rope_dim/2) */
 } fdec_rope_style;
 
-/* Rotates q in place, and writes rotated k, and v, to token pos[b] of sequence b in the cache; k and v inputs stay as they
- * are. pos[b] < 0 skips row b; a position at or past `max_len`, or a block id outside the pool, is skipped too. */
+/* Rotates q in place, and writes rotated k, and v, to token pos[b] of sequence b in the cache; k and v inputs stay as
+ * they are. pos[b] < 0 skips row b; a position at or past `max_len`, or a block id outside the pool, is skipped too. */
 typedef struct fdec_rope_append_args {
     size_t size;
     uint32_t batch, n_heads, n_kv_heads, head_dim;
@@ -334,8 +341,8 @@ typedef struct fdec_swiglu_args {
     fdec_buffer gate, up, y;
 } fdec_swiglu_args;
 #define FDEC_SWIGLU_ARGS_INIT FDEC_INIT_(fdec_swiglu_args)
-FDEC_API fdec_status fdec_swiglu_run(fdec_ops *ops, cl_command_queue queue, const fdec_swiglu_args *args, cl_uint n_wait,
-                                     const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_swiglu_run(fdec_ops *ops, cl_command_queue queue, const fdec_swiglu_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* y[i] = a[i] + b[i], n elements, f32. y may be the same buffer as a or b. */
 typedef struct fdec_add_args {
@@ -347,8 +354,8 @@ typedef struct fdec_add_args {
 FDEC_API fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_args *args, cl_uint n_wait,
                                   const cl_event *wait, cl_event *event);
 
-/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type, ids [rows] i32, y [rows, cols] f32. An id outside the table
- * gives a row of NaN: loud, and no read outside. */
+/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type, ids [rows] i32, y [rows, cols] f32. An id outside
+ * the table gives a row of NaN: loud, and no read outside. */
 typedef struct fdec_embed_args {
     size_t size;
     uint32_t rows, cols, n_rows_table;
@@ -359,18 +366,20 @@ typedef struct fdec_embed_args {
 FDEC_API fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_embed_args *args, cl_uint n_wait,
                                     const cl_event *wait, cl_event *event);
 
-/* ids[r] = index of the largest of x[r], ties to the lower index, NaN never wins (a row of NaN gives 0). x [rows, cols] f32. */
+/* ids[r] = index of the largest of x[r], ties to the lower index, NaN never wins (a row of NaN gives 0). x [rows,
+ * cols] f32. */
 typedef struct fdec_argmax_args {
     size_t size;
     uint32_t rows, cols;
     fdec_buffer x, ids;
 } fdec_argmax_args;
 #define FDEC_ARGMAX_ARGS_INIT FDEC_INIT_(fdec_argmax_args)
-FDEC_API fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_argmax_args *args, cl_uint n_wait,
-                                     const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_argmax_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* ids[r] drawn from softmax(x[r] / temperature) by the caller's uniform number u in [0, 1): the first index at which the running
- * sum of the weights passes u * total. The same on every device for the same x: own exp, fixed order. temperature > 0. */
+/* ids[r] drawn from softmax(x[r] / temperature) by the caller's uniform number u in [0, 1): the first index at which
+ * the running sum of the weights passes u * total. The same on every device for the same x: own exp, fixed order.
+ * temperature > 0. */
 typedef struct fdec_sample_args {
     size_t size;
     uint32_t rows, cols;
@@ -380,8 +389,8 @@ typedef struct fdec_sample_args {
     fdec_buffer ids; /* [rows] i32 */
 } fdec_sample_args;
 #define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
-FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args, cl_uint n_wait,
-                                     const cl_event *wait, cl_event *event);
+FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 #ifdef __cplusplus
 }

@@ -54,7 +54,8 @@ static fdec_status check_buffers(const fdec_plan *plan, const fdec_attn_args *a)
     fdec_status st = FDEC_OK;
     const fdec_ctx *ctx = plan->ctx;
     const struct attn_problem *p = &plan->problem.attn;
-    const uint64_t rows = (uint64_t) a->batch * (uint64_t) p->n_heads, row_bytes = (uint64_t) p->head_dim * sizeof(float);
+    const uint64_t rows = (uint64_t) a->batch * (uint64_t) p->n_heads,
+                   row_bytes = (uint64_t) p->head_dim * sizeof(float);
     const uint64_t cache = kv_layout_bytes(&p->kv, (uint32_t) p->n_kv_heads, (uint32_t) p->head_dim);
     const size_t element = type_bytes(p->kv.type);
     const uint64_t table_bytes = (uint64_t) a->batch * p->kv.max_blocks * sizeof(int32_t);

@@ -42,7 +42,8 @@ fdec_status check_buffer(const fdec_ctx *ctx, const char *who, const char *name,
     return FDEC_OK;
 }
 
-fdec_status check_queue(const fdec_ctx *ctx, const char *who, cl_command_queue queue, cl_uint n_wait, const cl_event *wait)
+fdec_status check_queue(const fdec_ctx *ctx, const char *who, cl_command_queue queue, cl_uint n_wait,
+                        const cl_event *wait)
 {
     cl_context context = NULL;
     cl_device_id device = NULL;

@@ -12,10 +12,14 @@ static const struct {
     enum op op;
     fdec_type type;
 } smalls[N_SMALL] = {
-    [RMSNORM] = {OP_RMSNORM, FDEC_F32},        [ROPE_F32] = {OP_ROPE_APPEND, FDEC_F32},
-    [ROPE_F16] = {OP_ROPE_APPEND, FDEC_F16},   [SWIGLU] = {OP_SWIGLU, FDEC_F32},
-    [ADD] = {OP_ADD, FDEC_F32},                [EMBED_F32] = {OP_EMBED, FDEC_F32},
-    [EMBED_F16] = {OP_EMBED, FDEC_F16},        [ARGMAX] = {OP_ARGMAX, FDEC_F32},
+    [RMSNORM] = {OP_RMSNORM, FDEC_F32},
+    [ROPE_F32] = {OP_ROPE_APPEND, FDEC_F32},
+    [ROPE_F16] = {OP_ROPE_APPEND, FDEC_F16},
+    [SWIGLU] = {OP_SWIGLU, FDEC_F32},
+    [ADD] = {OP_ADD, FDEC_F32},
+    [EMBED_F32] = {OP_EMBED, FDEC_F32},
+    [EMBED_F16] = {OP_EMBED, FDEC_F16},
+    [ARGMAX] = {OP_ARGMAX, FDEC_F32},
     [SAMPLE] = {OP_SAMPLE, FDEC_F32},
 };
 
@@ -75,15 +79,15 @@ static fdec_status run_small(const fdec_ops *ops, enum small which, int64_t rows
 }
 
 /* Opens every run function: copies the caller's struct, checks queue and wait list. */
-#define begin(who)                                                                                                          \
-    require(who, ops != NULL);                                                                                              \
-    try_st(take_struct(who, &a, sizeof a, args));                                                                           \
-    try_st(check_queue(ops->ctx, who, queue, n_wait, wait));                                                                \
+#define begin(who)                                                                                                     \
+    require(who, ops != NULL);                                                                                         \
+    try_st(take_struct(who, &a, sizeof a, args));                                                                      \
+    try_st(check_queue(ops->ctx, who, queue, n_wait, wait));                                                           \
     const struct call call = {queue, n_wait, wait, event}
 
 /* Checks args.name and binds it as buffer number i. */
-#define buffer(who, i, name, bytes, align)                                                                                  \
-    try_st(check_buffer(ops->ctx, who, #name, &a.name, (bytes), (align), REQUIRED));                                        \
+#define buffer(who, i, name, bytes, align)                                                                             \
+    try_st(check_buffer(ops->ctx, who, #name, &a.name, (bytes), (align), REQUIRED));                                   \
     bind_buffer(&b, (i), &a.name)
 
 enum { F = sizeof(float), I = sizeof(int32_t) };
@@ -160,8 +164,8 @@ static struct rope_scalars rope_scalars_of(const fdec_rope_append_args *a)
     };
 }
 
-fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args, cl_uint n_wait,
-                                 const cl_event *wait, cl_event *event)
+fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args,
+                                 cl_uint n_wait, const cl_event *wait, cl_event *event)
 {
     fdec_status st = FDEC_OK;
     fdec_rope_append_args a;

@@ -88,7 +88,8 @@ struct name {
 static int by_age(const void *a, const void *b)
 {
     const struct timespec *x = &((const struct name *) a)->used, *y = &((const struct name *) b)->used;
-    return x->tv_sec != y->tv_sec ? (x->tv_sec > y->tv_sec ? 1 : -1) : (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
+    return x->tv_sec != y->tv_sec ? (x->tv_sec > y->tv_sec ? 1 : -1)
+                                  : (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
 static void drop_oldest(const char *dir)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * cache.h - blobs on disk under a full key: program binaries, answers of probes
  *
- * One file a blob, named by a hash of its key. The key is stored in full and compared, the blob has a checksum, files appear by
- * rename: a reader sees a whole file or none, and any doubt means that the blob is made again. The directory is private (0700,
- * the user's own), because binaries are code. The oldest files go when there are more than CACHE_MAX_BYTES. */
+ * One file a blob, named by a hash of its key. The key is stored in full and compared, the blob has a checksum, files
+ * appear by rename: a reader sees a whole file or none, and any doubt means that the blob is made again. The directory
+ * is private (0700, the user's own), because binaries are code. The oldest files go when there are more than
+ * CACHE_MAX_BYTES. */
 #ifndef CACHE_H
 #define CACHE_H
 #include "util.h"

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 const char *fdec_version(void)
 {
     return FDEC_VERSION;
@@ -32,8 +31,8 @@ out:
     return st;
 }
 
-/* What a measured table says of the device itself, and of variants that gave wrong results on it. */
-static void take_from_tables(fdec_ctx *ctx)
+/* What a measured table says of the device itself. */
+static void take_rates(fdec_ctx *ctx)
 {
     for (int t = 0; t < ctx->tables.n && ctx->tables.level[t] <= LEVEL_OTHER_DRIVER; t++) {
         const struct table *table = ctx->tables.tables[t];
@@ -41,13 +40,7 @@ static void take_from_tables(fdec_ctx *ctx)
             ctx->device.read_gbps = table->device.read_gbps;
             ctx->device.launch_us = table->device.launch_us;
         }
-        for (int i = 0; i < table->n_denied; i++)
-            for (int k = 0; kernels[k]; k++)
-                if (!strcmp(kernels[k]->name, table->denied[i].kernel) && kernels[k]->rev == table->denied[i].rev)
-                    ctx->denied[k] = true;
     }
-    for (int k = 0; kernels[k]; k++)
-        ctx->counters.kernels_denied += ctx->denied[k];
 }
 
 fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params, fdec_ctx **out)
@@ -73,7 +66,8 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
     try_st(ctx_probe(ctx));
     try_st(device_pretend(&ctx->device));
     try_st(table_set_find(&ctx->device, own.table, &ctx->log, &ctx->tables));
-    take_from_tables(ctx);
+    take_rates(ctx);
+    ctx_load_denied(ctx);
     *out = ctx;
     ctx = NULL;
 out:

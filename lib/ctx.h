@@ -22,7 +22,7 @@ struct fdec_ctx {
     struct device device;
     struct log log;
     struct table_set tables;
-    bool denied[MAX_KERNELS];   /* by index in kernels[] */
+    bool denied[MAX_KERNELS];   /* by index in kernels[]: fails the self-test on this device, never used */
     char cache_dir[512];        /* "": no disk cache */
 
     pthread_mutex_t lock;       /* programs[], counters; never held by a run */
@@ -32,6 +32,10 @@ struct fdec_ctx {
     fdec_counters counters;
 };
 
-/* lib/probe.c: fills the probed part of ctx->device and ctx->denied, from the cache or by running small kernels. */
+/* lib/probe.c: fills the probed part of ctx->device, from the cache or by running small kernels. */
 fdec_status ctx_probe(struct fdec_ctx *ctx);
+
+/* What the self-test (flashdec-info --self-test) found wrong on this device and driver, kept in the disk cache. */
+void ctx_load_denied(struct fdec_ctx *ctx);
+void ctx_store_denied(struct fdec_ctx *ctx, const bool denied[MAX_KERNELS]);
 #endif

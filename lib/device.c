@@ -68,8 +68,9 @@ fdec_status device_pretend(struct device *d)
     for (int used = 0; text && *text; text += used) {
         long long value;
         if (sscanf(text, "%31[a-z_0-9]=%lld%n", key, &value, &used) != 2 || !pretend_one(d, key, value))
-            return fail(FDEC_E_ARG, "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64=",
-                        text);
+            return fail(
+                FDEC_E_ARG,
+                "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64=", text);
         used += text[used] == ',';
     }
     for (int i = 0; i < 3; i++)

@@ -7,25 +7,23 @@
 #include <string.h>
 
 static const char *const level_names[] = {
-    [LEVEL_EXACT] = "this device and driver",
-    [LEVEL_OTHER_DRIVER] = "this device, another driver",
-    [LEVEL_ARCHITECTURE] = "same architecture",
-    [LEVEL_MODELLED] = "modelled, never measured",
-    [LEVEL_NEAREST] = "nearest by features",
-    [LEVEL_ANALYTIC] = "analytic default",
+    [LEVEL_EXACT] = "this device and driver",   [LEVEL_OTHER_DRIVER] = "this device, another driver",
+    [LEVEL_ARCHITECTURE] = "same architecture", [LEVEL_MODELLED] = "modelled, never measured",
+    [LEVEL_NEAREST] = "nearest by features",    [LEVEL_ANALYTIC] = "analytic default",
 };
 
-/* At least this long, if the expected share is right and the bandwidth of the table was measured; 0: unknown. */
+/* The time to move the least bytes at the bandwidth that the table measured; 0: unknown. */
 static double floor_us(const struct problem *p, const struct device *d)
 {
     return d->read_gbps > 0 ? problem_bytes(p) / (d->read_gbps * 1e3) : 0;
 }
 
-static double expected_us(const struct problem *p, const struct device *d, const struct choice *c)
+static double expected_us(const fdec_plan *plan, const struct choice *c)
 {
     if (c->expected_us > 0)
         return c->expected_us;
-    return c->expected_share > 0 ? floor_us(p, d) / c->expected_share : 0;
+    const struct problem p = plan_largest_in(plan, &c->range);
+    return c->expected_share > 0 ? floor_us(&p, &plan->ctx->device) / c->expected_share : 0;
 }
 
 static json_t *range_json(const struct choice *c, enum op op)
@@ -54,7 +52,7 @@ static json_t *choice_json(const fdec_plan *plan, const struct choice *c)
     json_object_set_new(o, "entry", c->table ? json_integer(c->entry) : json_null());
     json_object_set_new(o, "table_level", json_integer(c->level));
     json_object_set_new(o, "reason", json_string(c->reason));
-    json_object_set_new(o, "expected_us", json_real(expected_us(&plan->problem, &plan->ctx->device, c)));
+    json_object_set_new(o, "expected_us", json_real(expected_us(plan, c)));
     json_object_set_new(o, "expected_share", json_real(c->expected_share));
     return o;
 }
@@ -95,7 +93,7 @@ static char *plan_text(const fdec_plan *plan)
     append(buf, SIZE, "%s on %s\n", text, plan->ctx->device.name);
     for (int i = 0; i < plan->n_ready; i++) {
         const struct choice *c = &plan->ready[i].choice;
-        const double us = expected_us(&plan->problem, &plan->ctx->device, c);
+        const double us = expected_us(plan, c);
         kernel_print_config(c->kernel, c->cfg, config, sizeof config);
         range_text(c, plan->problem.op, range, sizeof range);
         append(buf, SIZE, "  %s: %s %s\n    level %d (%s): %s\n", range, c->kernel->name, config, c->level,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * kernel.h - the one description of a kernel variant. READ THIS FIRST
  *
- * A variant is one way to compute one operation, with the finite set of configurations it may be compiled in. All that is true
- * of it on the host is said in its description, in cl/NAME.c beside cl/NAME.cl, once. Library, tuner, tests and benchmark walk
- * the list in cl/registry.c and know no kernel by name. */
+ * A variant is one way to compute one operation, with the finite set of configurations it may be compiled in. All that
+ * is true of it on the host is said in its description, in cl/NAME.c beside cl/NAME.cl, once. Library, tuner, tests
+ * and benchmark walk the list in cl/registry.c and know no kernel by name. */
 #ifndef KERNEL_H
 #define KERNEL_H
 #include "problem.h"
@@ -48,7 +48,7 @@ struct geometry {
     int n_launches;
     struct launch launch[MAX_LAUNCHES]; /* in order, each waits for the one before */
     int n_splits;                       /* the parts that launch 0 makes and launch 1 merges; 1: none */
-    size_t workspace_bytes;             /* enough for this problem and for every one with a smaller range (problem_range) */
+    size_t workspace_bytes;             /* enough for this problem and every one with a smaller range (problem_range) */
 };
 
 /* A variant that is a call into another library, after the kernels of the description (if it has any), which have been
@@ -78,14 +78,15 @@ struct kernel {
     /* True if the tuner need not time cfg on p. Never a matter of correctness: tests run pruned ones too. Optional. */
     bool (*prune)(const struct problem *p, const struct device *d, const int *cfg);
 
-    /* The analytic default: sets cfg to the configuration of first choice for p on d and returns the share of the roofline
-     * that it is expected to reach, 0..1. No measurement; only the order of the answers matters. */
+    /* The analytic default: sets cfg to the configuration of first choice for p on d and returns the share of the
+     * roofline that it is expected to reach, 0..1. No measurement; only the order of the answers matters. */
     double (*expect)(const struct problem *p, const struct device *d, int *cfg);
 
     /* Appends " -DNAME=VALUE ..." for what p fixes at compile time (its class). Optional. opt has MAX_DEFINES bytes. */
     void (*define)(const struct problem *p, char *opt);
 
-    /* Geometry of an accepted configuration. Pure: the same inputs give the same answer. Lives here and nowhere else. */
+    /* Geometry of an accepted configuration. Pure: the same inputs give the same answer. Lives here and nowhere else.
+     * */
     struct geometry (*geometry)(const struct problem *p, const struct device *d, const int *cfg);
 
     /* Not NULL: called after the launches were enqueued. Returns an OpenCL error, or CL_SUCCESS. */

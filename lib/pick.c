@@ -10,9 +10,16 @@
 
 enum { MAX_DEVICES = 64 };
 
-/* Of cl_khr_device_uuid, cl_khr_pci_bus_info, and the vendors' older questions; cl_ext.h has them only in late versions. */
-enum { ASK_UUID_KHR = 0x106A, ASK_PCI_KHR = 0x410F, ASK_PCI_BUS_NV = 0x4008, ASK_PCI_SLOT_NV = 0x4009,
-       ASK_PCI_DOMAIN_NV = 0x400A, ASK_TOPOLOGY_AMD = 0x4037 };
+/* Of cl_khr_device_uuid, cl_khr_pci_bus_info, and the vendors' older questions; cl_ext.h has them only in late
+ * versions. */
+enum {
+    ASK_UUID_KHR = 0x106A,
+    ASK_PCI_KHR = 0x410F,
+    ASK_PCI_BUS_NV = 0x4008,
+    ASK_PCI_SLOT_NV = 0x4009,
+    ASK_PCI_DOMAIN_NV = 0x400A,
+    ASK_TOPOLOGY_AMD = 0x4037
+};
 
 static bool pci_address(cl_device_id id, char *buf, size_t n)
 {
@@ -32,7 +39,8 @@ static bool pci_address(cl_device_id id, char *buf, size_t n)
             domain = 0;
         snprintf(buf, n, "%04x:%02x:%02x.%x", domain, bus, slot >> 3, slot & 7);
     } else if (!clGetDeviceInfo(id, ASK_TOPOLOGY_AMD, sizeof amd, &amd, NULL)) {
-        snprintf(buf, n, "0000:%02x:%02x.%x", (unsigned char) amd.bus, (unsigned char) amd.device, (unsigned char) amd.function);
+        snprintf(buf, n, "0000:%02x:%02x.%x", (unsigned char) amd.bus, (unsigned char) amd.device,
+                 (unsigned char) amd.function);
     } else {
         return false;
     }
@@ -89,7 +97,8 @@ static int first_gpu(const struct device_id *devices, int n)
 {
     for (int i = 0; i < n; i++) {
         cl_device_type type = 0;
-        if (!clGetDeviceInfo(devices[i].device, CL_DEVICE_TYPE, sizeof type, &type, NULL) && (type & CL_DEVICE_TYPE_GPU))
+        if (!clGetDeviceInfo(devices[i].device, CL_DEVICE_TYPE, sizeof type, &type, NULL) &&
+            (type & CL_DEVICE_TYPE_GPU))
             return i;
     }
     return 0;
@@ -102,7 +111,8 @@ fdec_status fdec_device_pick(const char *which, cl_platform_id *platform, cl_dev
     require("fdec_device_pick", platform != NULL && device != NULL);
     const int n = MIN(device_list(devices, MAX_DEVICES), MAX_DEVICES);
     if (!n)
-        return fail(FDEC_E_DEVICE, "there is no OpenCL device: no driver is installed (clinfo -l shows what the loader finds)");
+        return fail(FDEC_E_DEVICE,
+                    "there is no OpenCL device: no driver is installed (clinfo -l shows what the loader finds)");
 
     if (!which)
         which = getenv("FLASHDEC_DEVICE");

@@ -52,12 +52,11 @@ out:
     return st;
 }
 
-/* The largest problem for which a choice can be taken. */
-static struct problem largest_in(const struct range *r, const struct problem *p)
+struct problem plan_largest_in(const fdec_plan *plan, const struct range *r)
 {
-    struct problem largest = *p;
+    struct problem largest = plan->problem;
     int64_t at[N_RANGES];
-    problem_range(p, at);
+    problem_range(&largest, at);
     for (int i = 0; i < N_RANGES; i++)
         at[i] = MIN(at[i], r->hi[i] - 1);
     problem_set_range(&largest, at);
@@ -99,7 +98,7 @@ fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct wan
         plan->ready[i].choice = choices[i];
         log_choice(plan, &choices[i]);
         try_st(make_ready(plan, &plan->ready[i]));
-        const struct problem largest = largest_in(&choices[i].range, p);
+        const struct problem largest = plan_largest_in(plan, &choices[i].range);
         const size_t bytes = choices[i].kernel->geometry(&largest, &ctx->device, choices[i].cfg).workspace_bytes;
         plan->workspace_bytes = MAX(plan->workspace_bytes, bytes);
     }
@@ -165,8 +164,8 @@ static cl_int bind(cl_kernel kernel, const struct operation *op, const struct bi
     return clSetKernelArg(kernel, arg, sizeof unused, &unused);
 }
 
-static cl_int launch(cl_command_queue queue, cl_kernel kernel, const struct launch *l, cl_uint n_wait, const cl_event *wait,
-                     cl_event *event)
+static cl_int launch(cl_command_queue queue, cl_kernel kernel, const struct launch *l, cl_uint n_wait,
+                     const cl_event *wait, cl_event *event)
 {
     const cl_uint dims = l->global[2] ? 3 : l->global[1] ? 2 : 1;
     return clEnqueueNDRangeKernel(queue, kernel, dims, NULL, l->global, l->local[0] ? l->local : NULL, n_wait,
@@ -204,9 +203,9 @@ static int take_set(const struct ready *r, int n_sets)
     return -1;
 }
 
-fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const struct geometry *g, const struct problem *p,
-                         const struct binding *b, cl_command_queue queue, cl_uint n_wait, const cl_event *wait,
-                         cl_event *event)
+fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const struct geometry *g,
+                         const struct problem *p, const struct binding *b, cl_command_queue queue, cl_uint n_wait,
+                         const cl_event *wait, cl_event *event)
 {
     const struct kernel *k = r->choice.kernel;
     const int s = take_set(r, plan->n_sets);

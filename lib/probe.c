@@ -46,8 +46,9 @@ out:
 static fdec_status run_facts(const struct probe *p, struct answers *a)
 {
     /* exact in 16 bits: normal, subnormal, largest, signs */
-    static const float values[16] = {0, 1, -1, 0.5f, 65504, -65504, 6.103515625e-5f, 5.9604644775390625e-8f,
-                                     2, 3, 1024, -0.25f, 0.333251953125f, 100, -7, 2048};
+    static const float values[16] = {
+        0,   1,  -1,  0.5f, 65504, -65504, 6.103515625e-5f, 5.9604644775390625e-8f, 2, 3, 1024, -0.25f, 0.333251953125f,
+        100, -7, 2048};
     fdec_status st = FDEC_OK;
     cl_int err, got[3] = {0};
     const size_t one = 1;
@@ -124,4 +125,29 @@ fdec_status ctx_probe(fdec_ctx *ctx)
     ctx->device.fp16_storage = a.fp16_storage;
     ctx->device.prefetch = a.prefetch;
     return FDEC_OK;
+}
+
+/* Names and revisions of all variants: a self-test speaks of these and no others. */
+static void all_kernels(char *buf, size_t n)
+{
+    *buf = 0;
+    for (int i = 0; kernels[i]; i++)
+        append(buf, n, "%s@%u ", kernels[i]->name, kernels[i]->rev);
+}
+
+void ctx_load_denied(fdec_ctx *ctx)
+{
+    char text[2048];
+    all_kernels(text, sizeof text);
+    if (!cache_load(ctx, "denied", text, ctx->denied, sizeof ctx->denied))
+        return;
+    for (int i = 0; kernels[i]; i++)
+        ctx->counters.kernels_denied += ctx->denied[i];
+}
+
+void ctx_store_denied(fdec_ctx *ctx, const bool denied[MAX_KERNELS])
+{
+    char text[2048];
+    all_kernels(text, sizeof text);
+    cache_store(ctx, "denied", text, denied, sizeof ctx->denied);
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FIELDS = 6 };
+enum { MAX_FIELDS = 5 };
 
 struct field {
     const char *name;
@@ -30,6 +30,7 @@ static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
     struct attn_problem *a = &p->attn;
     int n = 0;
+    memset(f, 0, MAX_FIELDS * sizeof *f);
     switch (p->op) {
     case OP_ATTN:
         f[n++] = (struct field){.name = "b", .wide = &a->batch, .is_range = true, .max = max_size, .absent = 1};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * problem.h - what is to be computed
  *
- * A problem is one call's shape: the key of everything. It has a class (what must match exactly: types, head_dim, [N, K]) and
- * a range, two numbers that vary from run to run (attention: batch x kv length; linear: M; softmax: rows). */
+ * A problem is one call's shape: the key of everything. It has a class (what must match exactly: types, head_dim,
+ * [N, K]) and a range, two numbers that vary from run to run (attention: batch x kv length; linear: M; softmax:
+ * rows). */
 #ifndef PROBLEM_H
 #define PROBLEM_H
 #include "flashdec.h"
@@ -50,13 +51,13 @@ struct problem {
 enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
 
 /* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 n=4096 page=16", "linear:f16 m=8 n=4096 k=4096",
- * "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Scale, strides, phi and pool sizes are not part of the
- * text: they do not change what is fastest. */
+ * "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Scale, strides, phi and pool sizes are not part
+ * of the text: they do not change what is fastest. */
 void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
 
-/* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1, contiguous or
- * identity-paged packed layout, scale 1/sqrt(head_dim), phi 0), so a class is the text of its smallest problem. False, with a
- * reason in err: text is no problem. */
+/* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1,
+ * contiguous or identity-paged packed layout, scale 1/sqrt(head_dim), phi 0), so a class is the text of its
+ * smallest problem. False, with a reason in err: text is no problem. */
 bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err);
 
 /* The class alone: the text without the range: "attn:f16 h=32/8 d=128", "linear:f16 n=4096 k=4096". */

@@ -29,12 +29,13 @@ static char *full_key(const fdec_ctx *ctx, const char *kind, const char *options
     const size_t size = strlen(text) + strlen(options) + 2048;
     char *key = malloc(size);
     if (key)
-        *n = (size_t) snprintf(key, size, "%s\nflashdec %s\n%s\n%s\n%s\n%s\n%s\n%s\n%s", kind, fdec_version(), d->platform,
-                               d->platform_version, d->name, d->driver, d->version, options, text);
+        *n = (size_t) snprintf(key, size, "%s\nflashdec %s\n%s\n%s\n%s\n%s\n%s\n%s\n%s", kind, fdec_version(),
+                               d->platform, d->platform_version, d->name, d->driver, d->version, options, text);
     return key;
 }
 
-/* While developing: FLASHDEC_CL_DIR/attn.cl instead of the embedded text; its includes are the compiler's to resolve. */
+/* While developing: FLASHDEC_CL_DIR/attn.cl instead of the embedded text; its includes are the compiler's to resolve.
+ * */
 static const char *override_text(const struct source *src, const char *dir)
 {
     char path[1024], *text;
@@ -53,13 +54,14 @@ static fdec_status build(fdec_ctx *ctx, cl_program program, const char *name, co
     if (!clGetProgramBuildInfo(program, ctx->device_id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) && n < 64 << 20 &&
         (text = calloc(1, n + 1)))
         clGetProgramBuildInfo(program, ctx->device_id, CL_PROGRAM_BUILD_LOG, n, text, NULL);
-    const fdec_status st = fail(FDEC_E_DEVICE, "clBuildProgram(%s, %s): %s (%d)\n%.*s", name, options, cl_error_name(err),
-                                (int) err, MAX_LOG / 4, text ? text : "");
+    const fdec_status st = fail(FDEC_E_DEVICE, "clBuildProgram(%s, %s): %s (%d)\n%.*s", name, options,
+                                cl_error_name(err), (int) err, MAX_LOG / 4, text ? text : "");
     free(text);
     return st;
 }
 
-static fdec_status compile_source(fdec_ctx *ctx, const char *name, const char *text, const char *options, cl_program *out)
+static fdec_status compile_source(fdec_ctx *ctx, const char *name, const char *text, const char *options,
+                                  cl_program *out)
 {
     fdec_status st = FDEC_OK;
     cl_int err;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * program.h - source + -D list -> cl_program, from memory, the disk cache, or the driver's compiler
  *
- * The disk key is everything that made the program: expanded source, options, platform, device, driver, library version. The
- * full key is stored and compared, the binary has a checksum, files appear by rename; any doubt means a rebuild. */
+ * The disk key is everything that made the program: expanded source, options, platform, device, driver, library
+ * version. The full key is stored and compared, the binary has a checksum, files appear by rename; any doubt means a
+ * rebuild. */
 #ifndef PROGRAM_H
 #define PROGRAM_H
 #include "kernel.h"
@@ -10,18 +11,20 @@
 
 struct fdec_ctx;
 
-/* The program of one variant in one configuration for one class. Retained by the context's memory cache; release it with
- * clReleaseProgram. Thread-safe. */
-fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg, cl_program *out);
+/* The program of one variant in one configuration for one class. Retained by the context's memory cache; release it
+ * with clReleaseProgram. Thread-safe. */
+fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg,
+                        cl_program *out);
 
 /* Any source with any options: probes. */
 fdec_status program_build(struct fdec_ctx *ctx, const struct source *src, const char *options, cl_program *out);
 
-/* A small answer of n bytes kept on disk (probe and self-test results) under the same key as a program whose options are
- * `name` and whose source is `text`. False: not there. */
+/* A small answer of n bytes kept on disk (probe and self-test results) under the same key as a program whose options
+ * are `name` and whose source is `text`. False: not there. */
 bool cache_load(struct fdec_ctx *ctx, const char *name, const char *text, void *data, size_t n);
 void cache_store(struct fdec_ctx *ctx, const char *name, const char *text, const void *data, size_t n);
 
 /* Options of a variant: its -D list, what the class fixes, the device's capabilities. buf of 2 * MAX_DEFINES bytes. */
-void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg, char *buf, size_t n);
+void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
+                     char *buf, size_t n);
 #endif

@@ -36,15 +36,15 @@ struct choice {
     const struct table *table; /* NULL at level 6 */
     int entry;                 /* index in the table's entries */
     double expected_us;        /* measured at the entry's point, 0: unknown */
-    double expected_share;     /* of the roofline: by the analytic rule; from a table, of memory traffic at its point, 0: unknown */
+    double expected_share;     /* of the roofline, by the analytic rule; from a table: of read bandwidth, 0: unknown */
     char reason[200];
 };
 
 enum { MAX_CHOICES = 8 };
 
-/* Choices for every point from (1, 1) to p's range, in order of preference: the first whose range contains a point is taken
- * for it, and the last contains them all. denied[]: bit per registry index of kernels this device miscompiles (may be NULL).
- * FDEC_E_UNSUPPORTED: no variant can; the text has each one's reason. */
+/* Choices for every point from (1, 1) to p's range, in order of preference: the first whose range contains a point
+ * is taken for it, and the last contains them all. denied[]: bit per registry index of kernels this device
+ * miscompiles (may be NULL). FDEC_E_UNSUPPORTED: no variant can; the text has each one's reason. */
 fdec_status select_choices(const struct problem *p, const struct want *want, const struct device *d,
                            const struct table_set *tables, const bool *denied, struct choice out[MAX_CHOICES], int *n);
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * table.h - tuning tables: read, check, look up, write. One parser for library, tuner and tests
  *
- * A table is one JSON document per device (data/README.md has the format). Tables are untrusted: sizes and depth are capped,
- * the schema is checked, duplicate keys are refused, and every configuration is checked again against the live device by the
- * kernel's own reject() before it is used. The worst a table can do is be slow. */
+ * A table is one JSON document per device (data/README.md has the format). Tables are untrusted: sizes and depth
+ * are capped, the schema is checked, duplicate keys are refused, and every configuration is checked again against
+ * the live device by the kernel's own reject() before it is used. The worst a table can do is be slow. */
 #ifndef TABLE_H
 #define TABLE_H
 #include "kernel.h"
@@ -14,8 +14,9 @@ enum { TABLE_MAX_BYTES = 8 << 20, TABLE_MAX_ENTRIES = 20000, TABLE_MAX_DEPTH = 8
 enum { FAMILY_GEMV, FAMILY_FLAT, FAMILY_GEMM, N_FAMILIES };
 int table_family(const char *name); /* "gemv" -> FAMILY_GEMV; -1: none of them */
 
-/* The file has times as whole nanoseconds, rates as whole MB/s, ratios in parts per million: what is written is rounded to
- * those. An operation with one range number has lo[1] = 1, hi[1] = 2, point[1] = 1; hi may be INT64_MAX: no upper end. */
+/* The file has times as whole nanoseconds, rates as whole MB/s, ratios in parts per million: what is written is
+ * rounded to those. An operation with one range number has lo[1] = 1, hi[1] = 2, point[1] = 1; hi may be INT64_MAX:
+ * no upper end. */
 struct table_entry {
     enum op op;                    /* that of the class; set by table_print and table_parse */
     char class_text[PROBLEM_TEXT]; /* problem_class() */
@@ -33,13 +34,13 @@ struct table_entry {
     double family_us[N_FAMILIES];  /* linear: best median of each family at the point, 0: none; own: > 0 */
 };
 
-/* Per [N, K, type]: M < m1 is `gemv`, M < m2 is `flat`, the rest `gemm`. m1 is where the entry after the last `gemv` entry
- * begins, m2 where the one after the last that is not `gemm` begins; 0: not crossed within what was measured; m1 = m2:
- * `flat` never wins. Derived from the entries: check proves they agree. The times are those of both families at the point
- * of the entry that begins at the crossing (family_us), 0 where there is no crossing. */
+/* Per [N, K, type]: M < m1 is `gemv`, M < m2 is `flat`, the rest `gemm`. m1 is where the entry after the last
+ * `gemv` entry begins, m2 where the one after the last that is not `gemm` begins; 0: not crossed within what was
+ * measured; m1 = m2: `flat` never wins. Derived from the entries: check proves they agree. The times are those of
+ * both families at the point of the entry that begins at the crossing (family_us), 0 where there is no crossing. */
 struct table_crossing {
     char class_text[PROBLEM_TEXT];
-    int64_t m1, m2, max_m; /* max_m: largest M measured */
+    int64_t m1, m2, max_m; /* max_m: largest M the entries speak for */
     double m1_gemv_us, m1_flat_us, m2_flat_us, m2_gemm_us;
 };
 
@@ -71,9 +72,9 @@ struct table {
  * launch_us are the device's, 0 where it has none. */
 void table_device_of(const struct device *d, struct table_device *out);
 
-/* "pthread-skylake-avx512-amd epyc": what devices of one architecture have in common. The device name in lower case, cut
- * at "@" (frequency) and " with " (accessories), without trailing words that count or decorate ("64-core", "processor",
- * "cpu"). */
+/* "pthread-skylake-avx512-amd epyc": what devices of one architecture have in common. The device name in lower
+ * case, cut at "@" (frequency) and " with " (accessories), without trailing words that count or decorate
+ * ("64-core", "processor", "cpu"). */
 void device_architecture(const struct device *d, char out[64]);
 
 /* Parses and checks. On failure FDEC_E_DATA, *out NULL, and fdec_last_error() says what is wrong and where. */
@@ -81,12 +82,14 @@ fdec_status table_parse(const char *text, size_t n, const char *path, struct tab
 fdec_status table_read(const char *path, struct table **out); /* never follows a link; regular files only */
 void table_destroy(struct table **t);
 
-/* What parser and printer both demand of a table, crossings that agree with the entries included. FDEC_E_DATA with text. */
+/* What parser and printer both demand of a table, crossings that agree with the entries included. FDEC_E_DATA with
+ * text. */
 fdec_status table_check(const struct table *t);
 /* Of all that the document says below its head. */
 fdec_status table_hash(const struct table *t, uint64_t *hash);
 
-/* Sorts, checks, and makes the document: one entry a line, ends in a newline, the same bytes for the same content. malloc'ed. */
+/* Sorts, checks, and makes the document: one entry a line, ends in a newline, the same bytes for the same content.
+ * malloc'ed. */
 fdec_status table_print(struct table *t, char **text, size_t *n);
 /* table_print into a new file beside path, fsync, rename: the old file or the new one, never half of one. */
 fdec_status table_write(struct table *t, const char *path);
@@ -101,13 +104,14 @@ struct table_set {
     int level[16];     /* enum level of each for this device; sorted, best first */
 };
 
-/* explicit_path (may be NULL), then FLASHDEC_TABLE: such a table wins alone, at LEVEL_NEAREST where it does not fit the device
- * at all, and one that cannot be read is FDEC_E_DATA. Else
- * every table in the directories FLASHDEC_TABLE_PATH (colon-separated), $XDG_DATA_HOME/flashdec, each $XDG_CONFIG_DIRS/flashdec,
- * each $XDG_DATA_DIRS/flashdec, and the built-in ones; the best level wins, then this order. A bad file there is logged and
- * passed over. */
+/* explicit_path (may be NULL), then FLASHDEC_TABLE: such a table wins alone, at LEVEL_NEAREST where it does not fit
+ * the device at all, and one that cannot be read is FDEC_E_DATA. Else every table in the directories
+ * FLASHDEC_TABLE_PATH (colon-separated), $XDG_DATA_HOME/flashdec, each $XDG_CONFIG_DIRS/flashdec, each
+ * $XDG_DATA_DIRS/flashdec, and the built-in ones; the best level wins, then this order. A bad file there is logged
+ * and passed over. */
 struct log;
-fdec_status table_set_find(const struct device *d, const char *explicit_path, const struct log *log, struct table_set *out);
+fdec_status table_set_find(const struct device *d, const char *explicit_path, const struct log *log,
+                           struct table_set *out);
 void table_set_clear(struct table_set *s);
 
 /* The tables of data/, embedded at build time; ends with a NULL name. */

@@ -28,7 +28,7 @@ static bool ends_with(const char *text, size_t n, const char *end)
 
 void device_architecture(const struct device *d, char out[64])
 {
-    static const char *const noise[] = {"processor", "cpu", "-core", "(r)", "(tm)"};
+    static const char *const noise[] = {"processor", "cpu", "-core"};
     char name[sizeof d->name];
     copy_printable(name, sizeof name, d->name);
     for (char *c = name; *c; c++)

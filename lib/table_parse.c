@@ -141,9 +141,9 @@ static fdec_status parse_config(json_t *config, struct table_entry *e)
     {
         if (!json_is_integer(v))
             return fail(FDEC_E_DATA, "config: %.40s is no integer", name);
-        const json_int_t value = json_integer_value(v);
+        try_st(take_int(json_integer_value(v), INT32_MAX, name));
         take(e->config[e->n_config].name, name);
-        take_number(e->config[e->n_config].value, value, INT32_MAX);
+        e->config[e->n_config].value = (int) json_integer_value(v);
         e->n_config++;
     }
     qsort(e->config, (size_t) e->n_config, sizeof *e->config, by_name);

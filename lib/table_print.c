@@ -86,8 +86,8 @@ static const char *wrong_range(const struct table_entry *e)
     for (int i = 0; i < N_RANGES; i++) {
         if (!names[i] && (e->lo[i] != 1 || e->hi[i] != 2 || e->point[i] != 1))
             return "the operation has one range number";
-        if (e->lo[i] < 1 || e->lo[i] > INT32_MAX || e->hi[i] <= e->lo[i])
-            return "the range is empty or negative";
+        if (e->lo[i] < 1 || e->hi[i] <= e->lo[i] || (e->hi[i] > INT32_MAX && e->hi[i] != INT64_MAX))
+            return "the range is empty, negative or too large";
         if (e->point[i] < e->lo[i] || e->point[i] >= e->hi[i] || e->point[i] > INT32_MAX)
             return "the measured point is outside the range";
     }
@@ -185,7 +185,7 @@ static struct table_crossing crossing_of(const struct table_entry *e, int n)
     for (int i = 0; i < n; i++) {
         first_flat = table_family(e[i].family) == FAMILY_GEMV ? i + 1 : first_flat;
         first_gemm = table_family(e[i].family) != FAMILY_GEMM ? i + 1 : first_gemm;
-        c.max_m = MAX(c.max_m, e[i].point[0]);
+        c.max_m = MAX(c.max_m, e[i].hi[0] == INT64_MAX ? e[i].point[0] : e[i].hi[0] - 1);
     }
     if (first_flat < n) {
         c.m1 = e[first_flat].lo[0];

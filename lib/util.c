@@ -40,12 +40,12 @@ fdec_status fail_cl(cl_int err, const char *call)
 const char *fdec_status_name(fdec_status st)
 {
     switch (st) {
-    case FDEC_OK:            return "ok";
-    case FDEC_E_ARG:         return "bad argument";
+    case FDEC_OK: return "ok";
+    case FDEC_E_ARG: return "bad argument";
     case FDEC_E_UNSUPPORTED: return "no kernel for this problem on this device";
-    case FDEC_E_MEMORY:      return "out of memory";
-    case FDEC_E_DEVICE:      return "OpenCL error";
-    case FDEC_E_DATA:        return "bad tuning data";
+    case FDEC_E_MEMORY: return "out of memory";
+    case FDEC_E_DEVICE: return "OpenCL error";
+    case FDEC_E_DATA: return "bad tuning data";
     }
     return "unknown status";
 }

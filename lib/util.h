@@ -29,32 +29,32 @@ fdec_status fail_cl(cl_int err, const char *call);
 const char *cl_error_name(cl_int err);
 
 /* The only hidden jumps: they set `st` and go to the label `out`. */
-#define require(who, cond)                                                                                                  \
-    do {                                                                                                                    \
-        if (!(cond)) {                                                                                                      \
-            st = fail(FDEC_E_ARG, who ": %s does not hold", #cond);                                                         \
-            goto out;                                                                                                       \
-        }                                                                                                                   \
+#define require(who, cond)                                                                                             \
+    do {                                                                                                               \
+        if (!(cond)) {                                                                                                 \
+            st = fail(FDEC_E_ARG, who ": %s does not hold", #cond);                                                    \
+            goto out;                                                                                                  \
+        }                                                                                                              \
     } while (0)
-#define try_st(call)                                                                                                        \
-    do {                                                                                                                    \
-        if ((st = (call)) != FDEC_OK)                                                                                       \
-            goto out;                                                                                                       \
+#define try_st(call)                                                                                                   \
+    do {                                                                                                               \
+        if ((st = (call)) != FDEC_OK)                                                                                  \
+            goto out;                                                                                                  \
     } while (0)
-#define try_cl(call)                                                                                                        \
-    do {                                                                                                                    \
-        cl_int err_ = (call);                                                                                               \
-        if (err_ != CL_SUCCESS) {                                                                                           \
-            st = fail_cl(err_, #call);                                                                                      \
-            goto out;                                                                                                       \
-        }                                                                                                                   \
+#define try_cl(call)                                                                                                   \
+    do {                                                                                                               \
+        cl_int err_ = (call);                                                                                          \
+        if (err_ != CL_SUCCESS) {                                                                                      \
+            st = fail_cl(err_, #call);                                                                                 \
+            goto out;                                                                                                  \
+        }                                                                                                              \
     } while (0)
-#define try_alloc(p)                                                                                                        \
-    do {                                                                                                                    \
-        if (!(p)) {                                                                                                         \
-            st = fail(FDEC_E_MEMORY, "out of memory: %s", #p);                                                              \
-            goto out;                                                                                                       \
-        }                                                                                                                   \
+#define try_alloc(p)                                                                                                   \
+    do {                                                                                                               \
+        if (!(p)) {                                                                                                    \
+            st = fail(FDEC_E_MEMORY, "out of memory: %s", #p);                                                         \
+            goto out;                                                                                                  \
+        }                                                                                                              \
     } while (0)
 
 /* ---- log ---- */
@@ -66,11 +66,12 @@ struct log {
 enum log_category { LOG_SELECT, LOG_COMPILE, LOG_CACHE, LOG_TABLE };
 void log_open(struct log *log, fdec_log_fn fn, void *user); /* reads FLASHDEC_LOG */
 bool log_wants(const struct log *log, enum log_category c);
-__attribute__((format(printf, 3, 4))) void log_line(const struct log *log, enum log_category c, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void log_line(const struct log *log, enum log_category c, const char *format,
+                                                    ...);
 
 /* ---- files and hashes ---- */
 uint64_t hash64(const void *data, size_t n, uint64_t seed); /* FNV-1a: keys and checksums, no security */
-double now_ms(void);                                         /* monotonic */
+double now_ms(void);                                        /* monotonic */
 /* Whole regular file, at most max bytes, links refused; malloc'ed with a terminating 0. FDEC_E_DATA with text. */
 fdec_status file_read(const char *path, size_t max, char **data, size_t *n);
 /* New file beside path, fsync, rename. mode: its permissions. */
