@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# run_options.sh - what the options of flashdec-run do, on a tiny random model
+#
+#     run_options.sh FLASHDEC_RUN MANGLE
+set -eu
+run=$1 mangle=$2
+. "$(dirname "$0")/run_lib.sh"
+model=$tmp/model.gguf
+"$mangle" tiny "$model"
+
+decode() # OUT OPTIONS...
+{
+    out=$1
+    shift
+    timeout 300 "$run" -m "$model" "$@" >"$out" 2>"$tmp/err" || fail "$*: exit status $?"
+    n_checks=$((n_checks + 1))
+}
+same() # A B WHAT
+{
+    cmp "$1" "$2" >&2 || fail "$3"
+}
+
+# The same weights tied or not, in f32 or f16, give the same tokens; and so does every way to feed the prompt.
+decode "$tmp/want" --ids -n 20 --ignore-eos
+[ "$(wc -w <"$tmp/want")" -eq 20 ] || fail "not 20 tokens"
+for kind in tied f16 'tied f16'; do
+    # shellcheck disable=SC2086 # two words
+    "$mangle" tiny "$tmp/other.gguf" $kind
+    decode "$tmp/got" --ids -n 20 --ignore-eos -m "$tmp/other.gguf"
+    same "$tmp/want" "$tmp/got" "a model with $kind decodes something else"
+done
+decode "$tmp/got" --ids -n 20 --ignore-eos -p ''
+same "$tmp/want" "$tmp/got" "an empty prompt is not BOS alone"
+decode "$tmp/got" --ids -n 20 --ignore-eos -c 64
+same "$tmp/want" "$tmp/got" "a longer context changes the tokens"
+for n_prompt in 2 10; do
+    head=$(cut -d ' ' -f 1-$((n_prompt - 1)) "$tmp/want" | tr ' ' ,)
+    cut -d ' ' -f $n_prompt- "$tmp/want" >"$tmp/rest"
+    decode "$tmp/got" --ids -n $((21 - n_prompt)) --ignore-eos --tokens "1,$head"
+    same "$tmp/rest" "$tmp/got" "a prompt of $n_prompt tokens does not continue as it was"
+done
+
+# -p is --tokens of its encoding: a space in front, "abc" one token with it (see tiny_gguf.c).
+decode "$tmp/a" --ids -n 5 --ignore-eos -p abcb --stats json
+[ "$(stat prompt_tokens)" -eq 3 ] || fail "abcb is $(stat prompt_tokens) tokens, not 3"
+decode "$tmp/b" --ids -n 5 --ignore-eos --tokens 1,267,261
+same "$tmp/a" "$tmp/b" "-p abcb is not BOS, ' abc', 'b'"
+
+# Sampling: the seed decides, and a token's number does not depend on how it was reached.
+decode "$tmp/a" --ids -n 30 --ignore-eos --temp 1 --seed 7
+decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 7
+same "$tmp/a" "$tmp/b" "the same seed gives other tokens"
+decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 8
+! cmp -s "$tmp/a" "$tmp/b" || fail "another seed gives the same tokens"
+decode "$tmp/b" --ids -n 27 --ignore-eos --temp 1 --seed 7 --tokens "1,$(cut -d ' ' -f 1-3 "$tmp/a" | tr ' ' ,)"
+cut -d ' ' -f 4- "$tmp/a" >"$tmp/rest"
+same "$tmp/rest" "$tmp/b" "sampling depends on where the prompt ends"
+decode "$tmp/b" --ids -n 20 --ignore-eos --temp 1e-6 --seed 3
+same "$tmp/want" "$tmp/b" "sampling close to temperature 0 is not greedy"
+
+# Where it ends.
+decode "$tmp/got" --ids -n 1000 --ignore-eos --stats json
+[ "$(wc -w <"$tmp/got")" -eq 63 ] || fail "not as many tokens as the model's context has room for"
+grep -q 'context of 64 is full' "$tmp/err" || fail "nobody said that the context is full"
+decode "$tmp/got" --ids -n 1000 --ignore-eos -c 12
+[ "$(wc -w <"$tmp/got")" -eq 11 ] || fail "not as many tokens as -c has room for"
+decode "$tmp/got" -n 0 --stats json
+[ ! -s "$tmp/got" ] || fail "-n 0 printed something"
+[ "$(stat generated_tokens)" -eq 0 ] || fail "-n 0 counted something"
+eos=$(cut -d ' ' -f 10 "$tmp/want") # made the end of text, so that the text ends before it
+until=$(tr ' ' '\n' <"$tmp/want" | sed "/^$eos\$/,\$d" | wc -l)
+"$mangle" kv "$model" "$tmp/other.gguf" tokenizer.ggml.eos_token_id u32 "$eos"
+decode "$tmp/got" --ids -n 20 -m "$tmp/other.gguf" --logits "$tmp/logits" --stats json
+[ "$(wc -w <"$tmp/got")" -eq "$until" ] || fail "decoding does not stop at EOS"
+[ "$(stat generated_tokens)" -eq "$until" ] || fail "EOS was counted"
+[ "$(wc -c <"$tmp/logits")" -eq $((4 * 271 * until)) ] || fail "not one row of logits for each token"
+decode "$tmp/got" --ids -n 20 -m "$tmp/other.gguf" --ignore-eos
+same "$tmp/want" "$tmp/got" "--ignore-eos changes the tokens"
+
+# Statistics: exactly these keys, in the last line; --quiet leaves nothing else.
+decode "$tmp/got" -n 4 --quiet --stats json
+[ "$(wc -l <"$tmp/err")" -eq 1 ] || fail "--quiet is not quiet"
+keys=$(grep -o '"[a-z_]*":' "$tmp/err" | tr -d '":\n' | tr '\n' ' ')
+want=prompt_tokensgenerated_tokensprefill_tokens_per_sdecode_tokens_per_stime_to_first_token_msprograms_compiled
+want=${want}programs_from_cacherows_recomputedtabletable_leveldevice
+[ "$keys" = "$want" ] || fail "the keys of --stats are $keys"
+decode "$tmp/got" -n 4 --quiet
+[ ! -s "$tmp/err" ] || fail "--quiet without --stats is not quiet"
+decode "$tmp/got" --help
+for option in model prompt tokens n-predict temp seed scheme linear kv context ignore-eos ids logits stats quiet help version; do
+    grep -q -- "--$option" "$tmp/got" || fail "--help does not know --$option"
+done
+decode "$tmp/got" --version
+decode "$tmp/a" --ids -n 20 --ignore-eos --kv f16
+
+# Ctrl-C: what was decoded is out, the statistics come, exit status 130.
+"$mangle" kv "$model" "$tmp/long.gguf" llama.context_length u32 400000
+status=0
+timeout --preserve-status -s INT 2 "$run" -m "$tmp/long.gguf" -n 390000 --ignore-eos --ids --stats json >"$tmp/got" 2>"$tmp/err" || status=$?
+[ "$status" -eq 130 ] || fail "interrupted: exit status $status, not 130"
+[ "$(stat generated_tokens)" -eq "$(wc -w <"$tmp/got")" ] || fail "interrupted: the statistics do not fit the output"
+echo "$n_checks runs"

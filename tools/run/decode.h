@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * decode.h - the forward pass of a Llama model, through flashdec.h only
+ *
+ * One device, one in-order queue, one sequence. The device holds the history of token ids: choosing a token writes it
+ * where the next step's embedding reads it, so the host only looks on. Token i's position and the length seen by it
+ * are entries of one constant buffer 0, 1, 2, ...: nothing is uploaded per token. A prompt of more than one token runs
+ * in chunks: the rows of a chunk are a batch of sequences over one paged cache of a single page, row r with its own
+ * length, which makes it causal. */
+#ifndef DECODE_H
+#define DECODE_H
+#include "model.h"
+
+enum { DECODE_CHUNK = 32 }; /* tokens of the prompt that run at once */
+
+struct decode_options {
+    uint32_t n_ctx; /* tokens of prompt and continuation, at most the model's */
+    uint32_t n_prompt;
+    fdec_scheme scheme;
+    fdec_linear_impl linear;
+    fdec_type kv_type;
+    float temperature; /* 0: greedy */
+    uint64_t seed;
+};
+
+struct decoder;
+
+/* Takes the device of FLASHDEC_DEVICE (or the default), builds every plan, checks the memory, uploads the weights.
+ * False with a line. m must live as long as the decoder. */
+bool decoder_create(struct model *m, const struct decode_options *o, struct decoder **out, struct err *e);
+void decoder_destroy(struct decoder **d);
+
+/* The whole prompt (o.n_prompt ids, each below n_vocab), once; then decoder_next for each further token, up to n_ctx
+ * tokens in all. Both give the id of the token that follows and, unless NULL, the n_vocab logits it was chosen from. */
+bool decoder_prompt(struct decoder *d, const int32_t *ids, int32_t *next, float *logits, struct err *e);
+bool decoder_next(struct decoder *d, int32_t *next, float *logits, struct err *e);
+
+struct decode_stats {
+    uint64_t programs_compiled, programs_from_cache, rows_recomputed;
+    char device[256];
+    char table[4096]; /* "none" without one */
+    int table_level;  /* 1..6 */
+};
+bool decoder_stats(struct decoder *d, struct decode_stats *s, struct err *e);
+#endif
