@@ -1,0 +1,95 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# tune_smoke.sh - flashdec-tune from a model to a table that the library uses
+#
+#     tune_smoke.sh FLASHDEC-TUNE FLASHDEC-INFO FLASHDEC-RUN MODEL.gguf
+set -u
+tune=$1 info=$2 run=$3 model=$4
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+export XDG_STATE_HOME="$dir/state" XDG_DATA_HOME="$dir/data" XDG_CACHE_HOME="$dir/cache" POCL_CACHE_DIR="$dir/pocl"
+mkdir "$POCL_CACHE_DIR"
+unset FLASHDEC_TABLE FLASHDEC_TABLE_PATH
+failed=0
+
+wrong() {
+    echo "FAIL: $*" >&2
+    sed 's/^/    /' "$dir/out" "$dir/err" >&2
+    failed=1
+}
+
+# expect STATUS COMMAND...
+expect() {
+    status=$1
+    shift
+    "$@" >"$dir/out" 2>"$dir/err"
+    got=$?
+    [ "$got" -eq "$status" ] || wrong "$*: exit $got, $status expected"
+}
+
+says() {
+    grep -q -e "$1" "$dir/out" "$dir/err" || wrong "no '$1' in the output"
+}
+
+# Usage.
+expect 2 "$tune" --nonsense
+expect 2 "$tune" nonsense
+expect 2 "$tune" --budget soon
+expect 2 "$tune" --limits 1,2
+expect 2 "$tune" --replay log
+says 'not in this version'
+for later in merge diff verify export report model; do
+    expect 2 "$tune" $later
+done
+expect 1 "$tune" --shapes "$dir/no-such-model"
+says 'no preset'
+echo 'linear:f32 m=0 n=8 k=8' >"$dir/list"
+expect 1 "$tune" --shapes "$dir/list"
+expect 0 "$tune" --help
+for option in $(grep -o -e '--[a-z-]*' "$dir/out" | sort -u); do
+    grep -qF -e "$option" "$(dirname "$0")/../docs/flashdec-tune.1.scd" || wrong "$option is not in the man page"
+done
+
+# A model, a short budget: a table in the user's directory, nothing left behind.
+# On a machine under load the probes alone may take that long: each run goes on where the last one stopped.
+for attempt in 1 2 3 4 5 6; do
+    "$tune" --shapes "$model" --budget 14 >"$dir/out" 2>"$dir/err" && break
+    grep -q 'nothing was measured' "$dir/err" || break
+done
+table=$(echo "$dir"/data/flashdec/*.json)
+log=$(echo "$dir"/state/flashdec/*.jsonl)
+[ -f "$table" ] || wrong "no table"
+[ -f "$log" ] || wrong "no log"
+[ -z "$(find "$dir/state" -name 'work.*')" ] || wrong "a work directory is left"
+grep -q '"outcome":"ok"' "$log" || wrong "nothing was measured"
+expect 0 "$tune" check "$table"
+says '^linear:'
+
+# The same log, the same bytes.
+expect 0 "$tune" build "$log" --out "$dir/a.json"
+expect 0 "$tune" build "$log" --out "$dir/b.json"
+cmp "$dir/a.json" "$dir/b.json" || wrong "two builds of one log differ"
+cmp "$dir/a.json" "$table" || wrong "the table is not what its log gives"
+
+# A torn last line and a damaged one are dropped aloud; the rest counts.
+cp "$log" "$dir/torn.jsonl"
+printf '{"line":"begin","ker' >>"$dir/torn.jsonl"
+expect 0 "$tune" build "$dir/torn.jsonl" --out "$dir/a.json"
+says 'torn'
+cmp "$dir/a.json" "$table" || wrong "a torn line changed the table"
+sed '0,/"outcome":"ok"/s/"median_ns":/"median_ns":1/' "$log" >"$dir/damaged.jsonl"
+expect 0 "$tune" build "$dir/damaged.jsonl" --out "$dir/a.json"
+says 'damaged line'
+: >"$dir/empty.jsonl"
+expect 1 "$tune" build "$dir/empty.jsonl" --out "$dir/c.json"
+[ ! -e "$dir/c.json" ] || wrong "a table of an empty log"
+sed 's/"median_ns": *\([0-9]\)/"median_ns": 9\1/' "$table" >"$dir/forged.json"
+expect 1 "$tune" check "$dir/forged.json"
+
+# The library finds it.
+expect 0 "$info"
+says "$(basename "$table")"
+expect 0 "$run" -m "$model" -n 4 --temp 0 --stats json
+says '"table_level": *1'
+
+exit $failed

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT
+ * build.c - journal -> table: the same lines, the same bytes
+ *
+ * Per class and point, the best right result that beats the analytic default beyond the noise, else the default. The winner
+ * of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing is known
+ * beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a row of such
+ * ranges, and a row holds up to the next measured batch. Neighbours that agree are merged; an entry keeps the figures of its
+ * lowest point. */
+#include "tuner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- one point ---- */
+
+static bool usable(const struct journal *j, const struct trial *t)
+{
+    return t && t->done && t->result.outcome == OUT_OK && !journal_wrong(j, t->candidate.kernel);
+}
+
+/* Simpler: earlier in the registry, then in the alphabet. */
+static bool simpler(const struct candidate *a, const struct candidate *b)
+{
+    char x[512], y[512];
+    for (int i = 0; a->kernel != b->kernel && kernels[i]; i++)
+        if (kernels[i] == a->kernel || kernels[i] == b->kernel)
+            return kernels[i] == a->kernel;
+    candidate_print(a, x, sizeof x);
+    candidate_print(b, y, sizeof y);
+    return strcmp(x, y) < 0;
+}
+
+static const struct trial *best_of(const struct journal *j, const char *problem_text, const char *family)
+{
+    const struct trial *best = NULL;
+    for (int i = 0; i < j->n_trials; i++) {
+        const struct trial *t = &j->trials[i];
+        if (strcmp(t->problem_text, problem_text) || !usable(j, t) ||
+            (family && strcmp(t->candidate.kernel->family, family)))
+            continue;
+        if (!best || t->result.median_us < best->result.median_us ||
+            (t->result.median_us == best->result.median_us && simpler(&t->candidate, &best->candidate)))
+            best = t;
+    }
+    return best;
+}
+
+const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
+                              double *default_us)
+{
+    char text[PROBLEM_TEXT];
+    struct candidate first;
+    problem_print(p, text);
+    if (default_us)
+        *default_us = 0;
+    if (!candidate_default(p, &j->facts.device, j->facts.denied, &first))
+        return NULL;
+    const struct trial *standard = journal_find(j, &first, text), *best = best_of(j, text, NULL);
+    if (!standard || (!standard->done && !standard->failures) || !best)
+        return NULL; /* without the default's time nothing can be said to beat it */
+    if (usable(j, standard)) {
+        if (default_us)
+            *default_us = standard->result.median_us;
+        if (best->result.hi_us >= standard->result.lo_us)
+            return standard;
+    }
+    const struct trial *near = neighbour ? journal_find(j, neighbour, text) : NULL;
+    const bool near_beats = usable(j, near) && near->result.lo_us <= best->result.hi_us &&
+                            (!usable(j, standard) || near->result.hi_us < standard->result.lo_us);
+    return near_beats ? near : best;
+}
+
+/* ---- the points of one class ---- */
+
+struct cell {
+    const struct trial *winner;
+    double default_us;
+    int64_t at[N_RANGES];
+};
+
+static int compare_at(const void *a, const void *b)
+{
+    const struct cell *x = a, *y = b;
+    for (int i = 0; i < N_RANGES; i++)
+        if (x->at[i] != y->at[i])
+            return x->at[i] < y->at[i] ? -1 : 1;
+    return 0;
+}
+
+/* The measured points of a class in order, each with its winner; those without one are left out. */
+static int find_cells(const struct journal *j, const char *class_text, struct cell *cells)
+{
+    int n = 0, kept = 0;
+    for (int i = 0; i < j->n_trials; i++) {
+        struct cell c = {.winner = &j->trials[i]}; /* carries the problem until the true winner is known */
+        if (strcmp(j->trials[i].class_text, class_text))
+            continue;
+        problem_range(&j->trials[i].problem, c.at);
+        cells[n++] = c;
+    }
+    qsort(cells, (size_t) n, sizeof *cells, compare_at);
+    for (int i = 0; i < n; i++)
+        if (!kept || compare_at(&cells[kept - 1], &cells[i]))
+            cells[kept++] = cells[i];
+    n = kept;
+    kept = 0;
+    const struct candidate *neighbour = NULL;
+    for (int i = n - 1; i >= 0; i--) {
+        struct cell *c = &cells[i];
+        c->winner = winner_at(j, &c->winner->problem, neighbour, &c->default_us);
+        if (c->winner)
+            neighbour = &c->winner->candidate;
+    }
+    for (int i = 0; i < n; i++)
+        if (cells[i].winner)
+            cells[kept++] = cells[i];
+    return kept;
+}
+
+static bool agree(const struct cell *a, const struct cell *b)
+{
+    return candidate_equal(&a->winner->candidate, &b->winner->candidate);
+}
+
+static int row_end(const struct cell *cells, int n, int begin)
+{
+    int end = begin;
+    while (end < n && cells[end].at[0] == cells[begin].at[0])
+        end++;
+    return end;
+}
+
+/* Rows a0..a1 and b0..b1 say the same for every length. */
+static bool rows_agree(const struct cell *cells, int a0, int a1, int b0, int b1)
+{
+    if (a1 - a0 != b1 - b0)
+        return false;
+    for (int i = 0; i < a1 - a0; i++)
+        if (cells[a0 + i].at[1] != cells[b0 + i].at[1] || !agree(&cells[a0 + i], &cells[b0 + i]))
+            return false;
+    return true;
+}
+
+/* ---- the table ---- */
+
+static bool push_entry(struct table *t, const struct table_entry *e)
+{
+    if (t->n_entries == TABLE_MAX_ENTRIES)
+        return true;                                /* the rest is left to the analytic rule */
+    if ((t->n_entries & (t->n_entries - 1)) == 0) { /* at powers of two */
+        struct table_entry *grown = realloc(t->entries, (size_t) MAX(2 * t->n_entries, 1) * sizeof *grown);
+        if (!grown)
+            return false;
+        t->entries = grown;
+    }
+    t->entries[t->n_entries++] = *e;
+    return true;
+}
+
+static struct table_entry make_entry(const struct journal *j, const char *class_text, const struct cell *c)
+{
+    static const char *const families[N_FAMILIES] = {
+        [FAMILY_GEMV] = "gemv", [FAMILY_FLAT] = "flat", [FAMILY_GEMM] = "gemm"};
+    const struct kernel *k = c->winner->candidate.kernel;
+    const struct result *r = &c->winner->result;
+    struct table_entry e = {.op = c->winner->problem.op, .rev = k->rev, .n_config = kernel_n_params(k)};
+    snprintf(e.class_text, sizeof e.class_text, "%s", class_text);
+    snprintf(e.kernel, sizeof e.kernel, "%s", k->name);
+    snprintf(e.family, sizeof e.family, "%s", k->family);
+    for (int i = 0; i < e.n_config; i++) {
+        snprintf(e.config[i].name, sizeof e.config[i].name, "%s", k->params[i].name);
+        e.config[i].value = c->winner->candidate.cfg[i];
+    }
+    memcpy(e.point, c->at, sizeof e.point);
+    e.median_us = r->median_us;
+    e.ci95_us = r->hi_us - r->lo_us;
+    e.samples = r->samples;
+    e.default_us = c->default_us;
+    e.error_ratio = r->error_ratio;
+    for (int f = 0; f < N_FAMILIES && e.op == OP_LINEAR; f++) {
+        const struct trial *best = best_of(j, c->winner->problem_text, families[f]);
+        e.family_us[f] = best ? best->result.median_us : 0;
+    }
+    return e;
+}
+
+static bool add_row(const struct journal *j, const char *class_text, const struct cell *cells, int begin, int end,
+                    int64_t row_hi, struct table *t)
+{
+    for (int i = begin, next; i < end; i = next) {
+        for (next = i + 1; next < end && agree(&cells[i], &cells[next]); next++) {
+        }
+        struct table_entry e = make_entry(j, class_text, &cells[i]);
+        e.lo[0] = cells[i].at[0];
+        e.hi[0] = row_hi;
+        e.lo[1] = cells[i].at[1];
+        e.hi[1] = next < end ? cells[next].at[1] : cells[end - 1].at[1] + 1;
+        if (!push_entry(t, &e))
+            return false;
+    }
+    return true;
+}
+
+static bool add_class(const struct journal *j, const char *class_text, struct cell *cells, struct table *t)
+{
+    const int n = find_cells(j, class_text, cells);
+    for (int begin = 0; begin < n;) {
+        const int end = row_end(cells, n, begin);
+        int last = begin, next = end; /* last: the first cell of the last row that agrees with this one */
+        while (next < n && rows_agree(cells, begin, end, next, row_end(cells, n, next))) {
+            last = next;
+            next = row_end(cells, n, next);
+        }
+        const int64_t row_hi = next < n ? cells[next].at[0] : cells[last].at[0] + 1;
+        if (!add_row(j, class_text, cells, begin, end, row_hi, t))
+            return false;
+        begin = next;
+    }
+    return true;
+}
+
+/* Each class once, in the order of the journal. */
+static fdec_status add_classes(const struct journal *j, struct cell *cells, struct table *t)
+{
+    const char *seen[MAX_CLASSES];
+    int n_seen = 0;
+    for (int i = 0; i < j->n_trials; i++) {
+        const char *text = j->trials[i].class_text;
+        int c = 0;
+        while (c < n_seen && strcmp(seen[c], text))
+            c++;
+        if (c < n_seen)
+            continue;
+        if (n_seen == MAX_CLASSES)
+            return fail(FDEC_E_DATA, "%s: more than %d classes of shapes", j->path, MAX_CLASSES);
+        seen[n_seen++] = text;
+        if (!add_class(j, text, cells, t))
+            return fail(FDEC_E_MEMORY, "out of memory: table entries");
+    }
+    return FDEC_OK;
+}
+
+static fdec_status add_denied(const struct journal *j, struct table *t)
+{
+    t->denied = calloc(MAX_VARIANTS, sizeof *t->denied);
+    if (!t->denied)
+        return fail(FDEC_E_MEMORY, "out of memory: the deny list");
+    for (int k = 0; kernels[k]; k++) {
+        if (!j->wrong[k])
+            continue;
+        int i = 0;
+        while (j->trials[i].candidate.kernel != kernels[k] || j->trials[i].result.outcome != OUT_WRONG)
+            i++;
+        struct table_denied *d = &t->denied[t->n_denied++];
+        snprintf(d->kernel, sizeof d->kernel, "%s", kernels[k]->name);
+        d->rev = kernels[k]->rev;
+        snprintf(d->reason, sizeof d->reason, "wrong result: %.48s", j->trials[i].problem_text);
+    }
+    return FDEC_OK;
+}
+
+fdec_status build_table(const struct journal *j, struct table **out)
+{
+    fdec_status st = FDEC_OK;
+    struct table *t = calloc(1, sizeof *t);
+    struct cell *cells = malloc((size_t) (j->n_trials + 1) * sizeof *cells);
+    try_alloc(t);
+    try_alloc(cells);
+    snprintf(t->tuner_version, sizeof t->tuner_version, "%s", j->version);
+    t->seed = j->seed;
+    t->complete = j->complete;
+    struct device device = j->facts.device;
+    device.read_gbps = j->facts.read_gbps;
+    device.launch_us = j->facts.launch_us;
+    table_device_of(&device, &t->device);
+    try_st(add_classes(j, cells, t));
+    try_st(add_denied(j, t));
+    try_st(table_derive_crossings(t));
+    *out = t;
+    t = NULL;
+out:
+    free(cells);
+    table_destroy(&t);
+    return st;
+}
+
+/* ---- for people ---- */
+
+static void summary_entry(const struct table_entry *e, FILE *f)
+{
+    char range[120] = "";
+    const char *const *names = problem_range_names(e->op);
+    for (int i = 0; i < N_RANGES && names[i]; i++) {
+        if (e->hi[i] == INT64_MAX)
+            append(range, sizeof range, "%s%s>=%lld", i ? " " : "", names[i], (long long) e->lo[i]);
+        else if (e->hi[i] == e->lo[i] + 1)
+            append(range, sizeof range, "%s%s=%lld", i ? " " : "", names[i], (long long) e->lo[i]);
+        else
+            append(range, sizeof range, "%s%s=%lld..%lld", i ? " " : "", names[i], (long long) e->lo[i],
+                   (long long) e->hi[i] - 1);
+    }
+    fprintf(f, "    %-18s %s@%u", range, e->kernel, e->rev);
+    for (int i = 0; i < e->n_config; i++)
+        fprintf(f, " %s=%d", e->config[i].name, e->config[i].value);
+    fprintf(f, "  %.3f us", e->median_us);
+    if (e->default_us > 0)
+        fprintf(f, ", default %.3f us (%.2fx)", e->default_us, e->default_us / e->median_us);
+    fputc('\n', f);
+}
+
+/* Up to where M was measured: the last range ends with its point. */
+static long long largest_m(const struct table *t, const char *class_text)
+{
+    long long m = 0;
+    for (int i = 0; i < t->n_entries; i++)
+        if (!strcmp(t->entries[i].class_text, class_text))
+            m = MAX(m, (long long) (t->entries[i].hi[0] == INT64_MAX ? t->entries[i].lo[0] : t->entries[i].hi[0] - 1));
+    return m;
+}
+
+static void summary_crossing(const struct table *t, const struct table_crossing *c, FILE *f)
+{
+    const long long last = largest_m(t, c->class_text);
+    fprintf(f, "    M1 ");
+    c->m1 ? fprintf(f, "%lld (gemv %.3f us, flat %.3f us)", (long long) c->m1, c->m1_gemv_us, c->m1_flat_us)
+          : fprintf(f, "not crossed up to %lld", last);
+    fprintf(f, ", M2 ");
+    c->m2 ? fprintf(f, "%lld (flat %.3f us, gemm %.3f us)\n", (long long) c->m2, c->m2_flat_us, c->m2_gemm_us)
+          : fprintf(f, "not crossed up to %lld\n", last);
+}
+
+void table_summary(const struct table *t, FILE *f)
+{
+    fprintf(f, "%s, %s, driver %s: %d entries, %s, flashdec %s, seed %llu\n", t->device.name, t->device.platform,
+            t->device.driver, t->n_entries, t->complete ? "complete" : "incomplete", t->tuner_version,
+            (unsigned long long) t->seed);
+    fprintf(f, "read %.1f GB/s, launch %.1f us\n", t->device.read_gbps, t->device.launch_us);
+    for (int i = 0; i < t->n_entries; i++) {
+        const struct table_entry *e = &t->entries[i];
+        if (i == 0 || strcmp(e->class_text, e[-1].class_text)) {
+            fprintf(f, "%s\n", e->class_text);
+            for (int c = 0; c < t->n_crossings; c++)
+                if (!strcmp(t->crossings[c].class_text, e->class_text))
+                    summary_crossing(t, &t->crossings[c], f);
+        }
+        summary_entry(e, f);
+    }
+    for (int i = 0; i < t->n_denied; i++)
+        fprintf(f, "denied: %s@%u, %s\n", t->denied[i].kernel, t->denied[i].rev, t->denied[i].reason);
+}

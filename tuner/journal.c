@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT
+ * journal.c - the log of everything measured
+ *
+ * $XDG_STATE_HOME/flashdec/<hash of the device facts>.jsonl, one JSON object a line, its last field a checksum of the bytes
+ * before it:
+ *
+ *     {"line":"device", ...}                                  the facts; the file's name is their hash
+ *     {"line":"session","version":..,"seed":..,"fresh":..}    a tuner started; fresh: forget what came before
+ *     {"line":"begin", KEY}                                   synced before the launch
+ *     {"line":"end", KEY, "outcome":..,"median_ns":..}        after it; KEY: kernel, rev, source hash, configuration, problem
+ *     {"line":"finish","complete":..}
+ *
+ * Lines are only ever appended. A begin without its end is a run that took the tuner down: two of them and the candidate is
+ * not tried again. Device and driver are part of each key through the file's name. */
+#define _GNU_SOURCE
+#include "tuner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { JOURNAL_MAX_BYTES = 512 << 20, SUM_TAIL = 26 }; /* ,"sum":"0123456789abcdef"} */
+
+static const char *const outcome_names[OUT_COUNT] = {
+    [OUT_OK] = "ok",
+    [OUT_BUILD_FAILED] = "build failed",
+    [OUT_BUILD_TIMEOUT] = "build timeout",
+    [OUT_CRASH] = "crash",
+    [OUT_HANG] = "hang",
+    [OUT_MEMORY] = "out of memory",
+    [OUT_WRONG] = "wrong",
+    [OUT_ERROR] = "error",
+    [OUT_SLOW] = "slow",
+    [OUT_STOPPED] = "stopped",
+};
+
+const char *outcome_name(enum outcome o)
+{
+    return outcome_names[o];
+}
+
+bool outcome_parse(const char *text, enum outcome *o)
+{
+    for (int i = 0; text && i < OUT_COUNT; i++)
+        if (!strcmp(text, outcome_names[i])) {
+            *o = (enum outcome) i;
+            return true;
+        }
+    return false;
+}
+
+/* Of the text that the worker will compile: the embedded one, or what FLASHDEC_CL_DIR puts in its place. */
+static uint64_t source_hash(const struct kernel *k)
+{
+    const char *dir = getenv("FLASHDEC_CL_DIR");
+    if (!k->source)
+        return 0;
+    if (dir && *dir) {
+        char path[1024], *text;
+        size_t n;
+        snprintf(path, sizeof path, "%s/%s", dir, k->source->file);
+        if (file_read(path, 1 << 20, &text, &n) == FDEC_OK) {
+            const uint64_t hash = hash64(text, n, 0);
+            free(text);
+            return hash;
+        }
+    }
+    return hash64(k->source->text, strlen(k->source->text), 0);
+}
+
+static void hash_sources(struct journal *j)
+{
+    for (size_t i = 0; kernels[i] && i < MAX_VARIANTS; i++)
+        j->sources[i] = source_hash(kernels[i]);
+}
+
+static size_t index_of(const struct kernel *k)
+{
+    size_t i = 0;
+    while (kernels[i] != k)
+        i++;
+    return i;
+}
+
+static void source_text(const struct journal *j, const struct kernel *k, char buf[17])
+{
+    snprintf(buf, 17, "%016" PRIx64, j->sources[index_of(k)]);
+}
+
+bool journal_wrong(const struct journal *j, const struct kernel *k)
+{
+    return j->wrong[index_of(k)];
+}
+
+/* ---- trials ---- */
+
+static int *slot_of(const struct journal *j, const struct candidate *c, const char *problem_text)
+{
+    char key[512];
+    candidate_print(c, key, sizeof key);
+    append(key, sizeof key, "|%s", problem_text);
+    for (uint64_t at = hash64(key, strlen(key), 0);; at++) {
+        int *slot = &j->slots[at & (uint64_t) (j->n_slots - 1)];
+        if (*slot < 0 ||
+            (candidate_equal(&j->trials[*slot].candidate, c) && !strcmp(j->trials[*slot].problem_text, problem_text)))
+            return slot;
+    }
+}
+
+const struct trial *journal_find(const struct journal *j, const struct candidate *c, const char *problem_text)
+{
+    if (!j->n_slots)
+        return NULL;
+    const int *slot = slot_of(j, c, problem_text);
+    return *slot < 0 ? NULL : &j->trials[*slot];
+}
+
+static bool grow(struct journal *j)
+{
+    const int cap = j->cap ? 2 * j->cap : 256;
+    struct trial *trials = realloc(j->trials, (size_t) cap * sizeof *trials);
+    if (!trials)
+        return false;
+    j->trials = trials;
+    int *slots = malloc(2 * (size_t) cap * sizeof *slots); /* half empty at most full */
+    if (!slots)
+        return false;
+    free(j->slots);
+    j->slots = slots;
+    j->cap = cap;
+    j->n_slots = 2 * cap;
+    memset(slots, -1, 2 * (size_t) cap * sizeof *slots);
+    for (int i = 0; i < j->n_trials; i++)
+        *slot_of(j, &j->trials[i].candidate, j->trials[i].problem_text) = i;
+    return true;
+}
+
+struct trial *journal_trial(struct journal *j, const struct candidate *c, const struct point *p)
+{
+    if (j->n_trials == j->cap && !grow(j))
+        return NULL;
+    int *slot = slot_of(j, c, p->text);
+    if (*slot < 0) {
+        struct trial *t = &j->trials[j->n_trials];
+        *t = (struct trial){.candidate = *c, .problem = p->problem};
+        memcpy(t->problem_text, p->text, sizeof t->problem_text);
+        problem_class(&t->problem, t->class_text);
+        *slot = j->n_trials++;
+    }
+    return &j->trials[*slot];
+}
+
+static void forget_trials(struct journal *j)
+{
+    j->n_trials = 0;
+    memset(j->wrong, 0, sizeof j->wrong);
+    if (j->n_slots)
+        memset(j->slots, -1, (size_t) j->n_slots * sizeof *j->slots);
+}
+
+/* A tuner is gone: what it had begun and not ended took it down. */
+static void close_open_trials(struct journal *j)
+{
+    for (int i = 0; i < j->n_trials; i++)
+        if (j->trials[i].open) {
+            j->trials[i].open = false;
+            j->trials[i].failures++;
+        }
+}
+
+static void note_end(struct journal *j, struct trial *t, const struct result *r)
+{
+    t->open = false;
+    t->result = *r;
+    if (r->outcome == OUT_CRASH || r->outcome == OUT_HANG || r->outcome == OUT_BUILD_TIMEOUT)
+        t->done = ++t->failures >= 2;
+    else
+        t->done = r->outcome != OUT_STOPPED;
+    if (r->outcome == OUT_WRONG)
+        j->wrong[index_of(t->candidate.kernel)] = true;
+}
+
+/* ---- reading ---- */
+
+static double get_us(const json_t *line, const char *name)
+{
+    return (double) json_integer_value(json_object_get(line, name)) * 1e-3;
+}
+
+/* NULL: a kernel that is no more, or has changed since; or damaged, then *bad. */
+static struct trial *trial_of_line(struct journal *j, const json_t *line, bool *bad)
+{
+    const char *name, *source, *config, *problem;
+    json_int_t rev;
+    char why[200], expect[17];
+    struct candidate c = {0};
+    struct point p = {0};
+    *bad = json_unpack((json_t *) line, "{s:s, s:I, s:s, s:s, s:s}", "kernel", &name, "rev", &rev, "source", &source,
+                       "config", &config, "problem", &problem) != 0 ||
+           !problem_parse(problem, &p.problem, why, sizeof why);
+    if (*bad)
+        return NULL;
+    c.kernel = kernel_find(name);
+    if (!c.kernel || c.kernel->rev != rev || c.kernel->op != p.problem.op ||
+        !kernel_parse_config(c.kernel, config, c.cfg))
+        return NULL;
+    source_text(j, c.kernel, expect);
+    if (strcmp(expect, source))
+        return NULL;
+    problem_print(&p.problem, p.text);
+    struct trial *t = journal_trial(j, &c, &p);
+    *bad = t == NULL;
+    return t;
+}
+
+static bool read_result(const json_t *line, struct result *r)
+{
+    if (!outcome_parse(json_string_value(json_object_get(line, "outcome")), &r->outcome))
+        return false;
+    r->median_us = get_us(line, "median_ns");
+    r->lo_us = get_us(line, "lo_ns");
+    r->hi_us = get_us(line, "hi_ns");
+    r->wall_us = get_us(line, "wall_ns");
+    r->samples = (int) json_integer_value(json_object_get(line, "samples"));
+    r->error_ratio = json_number_value(json_object_get(line, "error_ratio"));
+    const char *text = json_string_value(json_object_get(line, "text"));
+    snprintf(r->text, sizeof r->text, "%s", text ? text : "");
+    return r->outcome != OUT_OK || (r->median_us > 0 && r->error_ratio <= 1);
+}
+
+static bool apply_session(struct journal *j, const json_t *line)
+{
+    const char *version = json_string_value(json_object_get(line, "version"));
+    if (!version)
+        return false;
+    close_open_trials(j);
+    if (json_is_true(json_object_get(line, "fresh")))
+        forget_trials(j);
+    snprintf(j->version, sizeof j->version, "%s", version);
+    j->seed = (uint64_t) json_integer_value(json_object_get(line, "seed"));
+    j->complete = false;
+    return true;
+}
+
+/* False: damaged. */
+static bool apply(struct journal *j, const json_t *line)
+{
+    const char *kind = json_string_value(json_object_get(line, "line"));
+    if (!kind)
+        return false;
+    if (!strcmp(kind, "device")) {
+        struct facts f;
+        if (!facts_from_json(line, &f) || (j->has_facts && facts_hash(&f) != facts_hash(&j->facts)))
+            return false;
+        j->facts = f;
+        j->has_facts = true;
+        return true;
+    }
+    if (!strcmp(kind, "session"))
+        return apply_session(j, line);
+    if (!strcmp(kind, "finish")) {
+        j->complete = json_is_true(json_object_get(line, "complete"));
+        return true;
+    }
+    const bool begin = !strcmp(kind, "begin");
+    if (!begin && strcmp(kind, "end"))
+        return false;
+    bool bad;
+    struct result r = {0};
+    struct trial *t = trial_of_line(j, line, &bad);
+    if (bad || (!begin && !read_result(line, &r)))
+        return false;
+    if (!t)
+        j->n_stale++;
+    else if (!begin)
+        note_end(j, t, &r);
+    else
+        t->open = true;
+    return true;
+}
+
+static bool checksum_good(const char *line, size_t n)
+{
+    char tail[SUM_TAIL + 1];
+    if (n <= SUM_TAIL)
+        return false;
+    snprintf(tail, sizeof tail, ",\"sum\":\"%016" PRIx64 "\"}", hash64(line, n - SUM_TAIL, 0));
+    return !memcmp(tail, line + n - SUM_TAIL, SUM_TAIL);
+}
+
+/* *whole: bytes up to the end of the last whole line. */
+static void read_lines(struct journal *j, const char *text, size_t n, size_t *whole)
+{
+    size_t at = 0;
+    *whole = 0;
+    for (int number = 1; at < n; number++) {
+        const char *end = memchr(text + at, '\n', n - at);
+        if (!end) {
+            fprintf(stderr, "flashdec-tune: %s: the last line is torn, dropped\n", j->path);
+            j->n_dropped++;
+            return;
+        }
+        const size_t length = (size_t) (end - text) - at;
+        json_t *line =
+            checksum_good(text + at, length) ? json_loadb(text + at, length, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        if (!line || !apply(j, line)) {
+            fprintf(stderr, "flashdec-tune: %s:%d: damaged line, dropped\n", j->path, number);
+            j->n_dropped++;
+        }
+        json_decref(line);
+        at += length + 1;
+        *whole = at;
+    }
+}
+
+static fdec_status load(struct journal *j, size_t *whole)
+{
+    char *text;
+    size_t n;
+    hash_sources(j);
+    const fdec_status st = file_read(j->path, JOURNAL_MAX_BYTES, &text, &n);
+    if (st != FDEC_OK)
+        return st;
+    read_lines(j, text, n, whole);
+    close_open_trials(j);
+    free(text);
+    return FDEC_OK;
+}
+
+fdec_status journal_read(const char *path, struct journal *j)
+{
+    *j = (struct journal){.fd = -1};
+    if (snprintf(j->path, sizeof j->path, "%s", path) >= (int) sizeof j->path)
+        return fail(FDEC_E_DATA, "%.100s...: path too long", path);
+    size_t whole;
+    fdec_status st = load(j, &whole);
+    if (st == FDEC_OK && !j->has_facts)
+        st = fail(FDEC_E_DATA, "%s: no line of it says which device this is", path);
+    return st;
+}
+
+fdec_status journal_dir(char *buf, size_t n)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (state && *state == '/')
+        snprintf(buf, n, "%s/flashdec", state);
+    else if (home && *home == '/')
+        snprintf(buf, n, "%s/.local/state/flashdec", home);
+    else
+        return fail(FDEC_E_ARG, "neither XDG_STATE_HOME nor HOME is an absolute path: no place for the log");
+    return make_dirs(buf, 0700) ? FDEC_OK : fail(FDEC_E_DATA, "%s: cannot create: %s", buf, strerror(errno));
+}
+
+fdec_status journal_open(const struct facts *f, struct journal *j)
+{
+    char dir[900];
+    size_t whole = 0;
+    *j = (struct journal){.fd = -1};
+    fdec_status st = journal_dir(dir, sizeof dir);
+    if (st != FDEC_OK)
+        return st;
+    snprintf(j->path, sizeof j->path, "%s/%016" PRIx64 ".jsonl", dir, facts_hash(f));
+    j->fd = open(j->path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (j->fd < 0)
+        return fail(FDEC_E_DATA, "%s: cannot open: %s", j->path, strerror(errno));
+    if (flock(j->fd, LOCK_EX | LOCK_NB))
+        return fail(FDEC_E_DATA, "%s: another flashdec-tune is tuning this device", j->path);
+    if ((st = load(j, &whole)) != FDEC_OK)
+        return st;
+    if (ftruncate(j->fd, (off_t) whole))
+        return fail(FDEC_E_DATA, "%s: cannot cut the torn line: %s", j->path, strerror(errno));
+    return FDEC_OK;
+}
+
+void journal_close(struct journal *j)
+{
+    if (j->fd >= 0)
+        close(j->fd);
+    free(j->trials);
+    free(j->slots);
+    *j = (struct journal){.fd = -1};
+}
+
+/* ---- writing ---- */
+
+/* One write() a line, so that a kill leaves a whole line, or one torn one at the end. Takes the reference. */
+static fdec_status put(struct journal *j, json_t *line, bool sync)
+{
+    char *text = line ? json_dumps(line, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(line);
+    if (!text)
+        return fail(FDEC_E_MEMORY, "out of memory: a line of the log");
+    const size_t n = strlen(text) - 1, size = n + SUM_TAIL + 2;
+    char *out = malloc(size);
+    fdec_status st = FDEC_OK;
+    try_alloc(out);
+    snprintf(out, size, "%.*s,\"sum\":\"%016" PRIx64 "\"}\n", (int) n, text, hash64(text, n, 0));
+    const ssize_t written = write(j->fd, out, n + SUM_TAIL + 1);
+    if (written != (ssize_t) (n + SUM_TAIL + 1) || (sync && fdatasync(j->fd)))
+        st = fail(FDEC_E_DATA, "%s: cannot write: %s", j->path, strerror(written < 0 || errno ? errno : ENOSPC));
+out:
+    free(out);
+    free(text);
+    return st;
+}
+
+static json_t *key_line(const struct journal *j, const char *kind, const struct trial *t)
+{
+    char source[17], config[256];
+    source_text(j, t->candidate.kernel, source);
+    kernel_print_config(t->candidate.kernel, t->candidate.cfg, config, sizeof config);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "line", kind, "kernel", t->candidate.kernel->name, "rev",
+                     (json_int_t) t->candidate.kernel->rev, "source", source, "config", config, "problem",
+                     t->problem_text);
+}
+
+fdec_status journal_facts(struct journal *j, const struct facts *f)
+{
+    json_t *line = json_pack("{s:s}", "line", "device"), *facts = facts_to_json(f);
+    json_object_update(line, facts);
+    json_decref(facts);
+    j->facts = *f;
+    j->has_facts = true;
+    return put(j, line, true);
+}
+
+fdec_status journal_session(struct journal *j, const struct session_info *s)
+{
+    json_t *line = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:b}", "line", "session", "version", fdec_version(),
+                             "seed", (json_int_t) s->seed, "budget_s", s->budget_s, "strategy", s->strategy, "shapes",
+                             s->shapes, "fresh", (int) s->fresh);
+    const bool applied = apply_session(j, line);
+    return applied ? put(j, line, true) : fail(FDEC_E_MEMORY, "out of memory: a line of the log");
+}
+
+fdec_status journal_begin(struct journal *j, struct trial *t)
+{
+    t->open = true;
+    return put(j, key_line(j, "begin", t), true);
+}
+
+fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r)
+{
+    json_t *line = key_line(j, "end", t);
+    json_object_set_new(line, "outcome", json_string(outcome_name(r->outcome)));
+    if (r->outcome == OUT_OK) {
+        json_object_set_new(line, "median_ns", json_integer((json_int_t) lround(r->median_us * 1e3)));
+        json_object_set_new(line, "lo_ns", json_integer((json_int_t) lround(r->lo_us * 1e3)));
+        json_object_set_new(line, "hi_ns", json_integer((json_int_t) lround(r->hi_us * 1e3)));
+        json_object_set_new(line, "wall_ns", json_integer((json_int_t) lround(r->wall_us * 1e3)));
+        json_object_set_new(line, "samples", json_integer(r->samples));
+        json_object_set_new(line, "error_ratio", json_real(r->error_ratio));
+    }
+    if (*r->text) {
+        json_t *text = json_string(r->text);
+        json_object_set_new(line, "text", text ? text : json_string("not UTF-8"));
+    }
+    struct result kept = *r; /* as a later run will read it */
+    if (!read_result(line, &kept))
+        kept.outcome = OUT_ERROR;
+    note_end(j, t, &kept);
+    return put(j, line, false);
+}
+
+fdec_status journal_finish(struct journal *j, bool complete)
+{
+    j->complete = complete;
+    return put(j, json_pack("{s:s, s:b}", "line", "finish", "complete", (int) complete), true);
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ * main.c - flashdec-tune: options and subcommands */
+#include "tuner.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXIT_USAGE = 2 };
+
+static const char usage[] =
+    "Usage: flashdec-tune [OPTION...]\n"
+    "       flashdec-tune build LOG --out TABLE\n"
+    "       flashdec-tune check TABLE\n"
+    "\n"
+    "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
+    "\n"
+    "  --device D        the device to tune: N, P:D, pci:..., uuid:... or a part of its name;\n"
+    "                    without it FLASHDEC_DEVICE, then the first GPU, then the first device\n"
+    "  --shapes S        what to tune: a preset (stories260k, llama2-7b), a model MODEL.gguf, or\n"
+    "                    a file with one problem a line (default: stories260k)\n"
+    "  --budget SECONDS  time to spend; 0: until everything has been measured (default: 60)\n"
+    "  --strategy S      default: best guesses first, then points around the crossings, then the rest at random;\n"
+    "                    random: the rest at random; exhaustive: everything in order\n"
+    "  --seed N          of the random order (default: 1)\n"
+    "  --out TABLE.json  where the table goes (default: the user's table directory, where the library finds it)\n"
+    "  --fresh           measure everything again; without it earlier measurements of this device are used\n"
+    "  --limits B,F,R    seconds after which a candidate is killed: while it builds, in its first launch, in a\n"
+    "                    later one (default: 120,60,2; a run may always take 200 times the best)\n"
+    "  --quiet           print nothing but errors\n"
+    "  --help            print this and exit\n"
+    "  --version         print the version and exit\n"
+    "\n"
+    "build LOG --out TABLE   makes a table from a log of measurements; the same log gives the same bytes\n"
+    "check TABLE             validates a table and prints what is in it\n"
+    "\n"
+    "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
+    "Exit status: 0 success, 1 failure, 2 usage.\n";
+
+__attribute__((format(printf, 1, 2))) static int bad_usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("flashdec-tune: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs(" (--help tells more)\n", stderr);
+    va_end(args);
+    return EXIT_USAGE;
+}
+
+static int failure(void)
+{
+    fprintf(stderr, "flashdec-tune: %s\n", fdec_last_error());
+    return 1;
+}
+
+/* ---- numbers ---- */
+
+static bool parse_seconds(const char *text, double *out, char **end)
+{
+    *out = strtod(text, end);
+    return *end != text && isfinite(*out) && *out >= 0 && *out <= 1e7;
+}
+
+static bool parse_seed(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    const long long v = strtoll(text, &end, 10);
+    *out = (uint64_t) v;
+    return end != text && !*end && !errno && v >= 0;
+}
+
+static bool parse_limits(const char *text, struct options *o)
+{
+    char *end;
+    return parse_seconds(text, &o->build_s, &end) && *end == ',' && parse_seconds(end + 1, &o->first_s, &end) &&
+           *end == ',' && parse_seconds(end + 1, &o->run_s, &end) && !*end && o->build_s > 0 && o->first_s > 0 &&
+           o->run_s > 0;
+}
+
+static bool parse_strategy(const char *text, enum strategy *out)
+{
+    static const char *const names[] = {
+        [STRATEGY_DEFAULT] = "default", [STRATEGY_RANDOM] = "random", [STRATEGY_EXHAUSTIVE] = "exhaustive"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(text, names[i])) {
+            *out = (enum strategy) i;
+            return true;
+        }
+    return false;
+}
+
+/* ---- subcommands ---- */
+
+static int build_command(const char *log, const char *out)
+{
+    struct journal j = {.fd = -1};
+    struct table *t = NULL;
+    fdec_status st = FDEC_OK;
+    try_st(journal_read(log, &j));
+    try_st(build_table(&j, &t));
+    try_st(table_write(t, out));
+    if (j.n_stale)
+        fprintf(stderr, "flashdec-tune: %s: %d lines are of kernels that have changed since, not used\n", log,
+                j.n_stale);
+out:
+    table_destroy(&t);
+    journal_close(&j);
+    return st == FDEC_OK ? 0 : failure();
+}
+
+static int check_command(const char *path)
+{
+    struct table *t;
+    if (table_read(path, &t) != FDEC_OK)
+        return failure();
+    table_summary(t, stdout);
+    table_destroy(&t);
+    return 0;
+}
+
+static int subcommand(int argc, char **argv, const struct options *o)
+{
+    static const char *const later[] = {"merge", "diff", "verify", "export", "report", "model"};
+    if (!strcmp(argv[0], "build")) {
+        if (argc != 2 || !o->out)
+            return bad_usage("build needs one LOG and --out TABLE");
+        return build_command(argv[1], o->out);
+    }
+    if (!strcmp(argv[0], "check")) {
+        if (argc != 2)
+            return bad_usage("check needs one TABLE");
+        return check_command(argv[1]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(later); i++)
+        if (!strcmp(argv[0], later[i]))
+            return bad_usage("%s is not in this version", argv[0]);
+    return bad_usage("'%s' is no command", argv[0]);
+}
+
+enum option_key { DEVICE = 256, SHAPES, BUDGET, STRATEGY, SEED, REPLAY, OUT, FRESH, LIMITS, QUIET, HELP, VERSION };
+
+static const struct option long_options[] = {
+    {"device", required_argument, NULL, DEVICE},
+    {"shapes", required_argument, NULL, SHAPES},
+    {"budget", required_argument, NULL, BUDGET},
+    {"strategy", required_argument, NULL, STRATEGY},
+    {"seed", required_argument, NULL, SEED},
+    {"replay", required_argument, NULL, REPLAY},
+    {"out", required_argument, NULL, OUT},
+    {"fresh", no_argument, NULL, FRESH},
+    {"limits", required_argument, NULL, LIMITS},
+    {"quiet", no_argument, NULL, QUIET},
+    {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* -1: go on. Else the exit status. */
+static int parse_option(int key, struct options *o)
+{
+    char *end;
+    switch (key) {
+    case DEVICE: o->device = optarg; return -1;
+    case SHAPES: o->shapes = optarg; return -1;
+    case OUT: o->out = optarg; return -1;
+    case FRESH: o->fresh = true; return -1;
+    case QUIET: o->quiet = true; return -1;
+    case BUDGET:
+        return parse_seconds(optarg, &o->budget_s, &end) && !*end
+                   ? -1
+                   : bad_usage("--budget %s: no number of seconds", optarg);
+    case SEED: return parse_seed(optarg, &o->seed) ? -1 : bad_usage("--seed %s: no whole number >= 0", optarg);
+    case LIMITS:
+        return parse_limits(optarg, o) ? -1 : bad_usage("--limits %s: not three positive numbers B,F,R", optarg);
+    case STRATEGY:
+        return parse_strategy(optarg, &o->strategy)
+                   ? -1
+                   : bad_usage("--strategy %s: not default, random or exhaustive", optarg);
+    case REPLAY: return bad_usage("--replay is not in this version");
+    case HELP: fputs(usage, stdout); return 0;
+    case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;
+    default: return bad_usage("wrong option");
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.shapes = "stories260k", .budget_s = 60, .seed = 1, .build_s = 120, .first_s = 60, .run_s = 2};
+    if (argc == 3 && !strcmp(argv[1], "--worker")) /* how the parent starts its workers */
+        return worker_main(argv[2]);
+    for (int key; (key = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
+        const int status = parse_option(key, &o);
+        if (status >= 0)
+            return status;
+    }
+    if (optind < argc)
+        return subcommand(argc - optind, argv + optind, &o);
+    return session_run(&o);
+}

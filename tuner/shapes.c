@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT
+ * shapes.c - what to tune: presets, models, lists */
+#include "tuner.h"
+#include "gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_LINEAR = 64, LIST_MAX_BYTES = 1 << 20, MAX_CONTEXT = 1 << 20, MAX_DIM = INT32_MAX };
+
+struct matrix {
+    int64_t n, k;
+    fdec_type type;
+    int count; /* how many a model has */
+};
+
+/* What of a model decides shapes. */
+struct model {
+    const char *name; /* of a preset */
+    int n_heads, n_kv_heads, head_dim;
+    int64_t context, vocab;
+    fdec_type kv_type[2]; /* most important first */
+    int n_kv_types, n_linear;
+    struct matrix linear[MAX_LINEAR];
+};
+
+static const struct model presets[] = {
+    {
+        .name = "stories260k",
+        .n_heads = 8,
+        .n_kv_heads = 4,
+        .head_dim = 8,
+        .context = 512,
+        .vocab = 512,
+        .kv_type = {FDEC_F32},
+        .n_kv_types = 1,
+        .linear = {{172, 64, FDEC_F32, 10}, /* gate, up */
+                   {64, 172, FDEC_F32, 5},  /* down */
+                   {64, 64, FDEC_F32, 10},  /* Q, O */
+                   {32, 64, FDEC_F32, 10},  /* K, V */
+                   {512, 64, FDEC_F32, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "llama2-7b",
+        .n_heads = 32,
+        .n_kv_heads = 32,
+        .head_dim = 128,
+        .context = 4096,
+        .vocab = 32000,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{11008, 4096, FDEC_F16, 64}, /* gate, up */
+                   {4096, 11008, FDEC_F16, 32}, /* down */
+                   {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
+                   {12288, 4096, FDEC_F16, 32}, /* KQV in one, as other runtimes have it */
+                   {32000, 4096, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+};
+
+struct point *shapes_add(struct shapes *s, const struct problem *p)
+{
+    char class_text[PROBLEM_TEXT];
+    problem_class(p, class_text);
+    int c = 0;
+    while (c < s->n && strcmp(s->classes[c].text, class_text))
+        c++;
+    if (c == MAX_CLASSES)
+        return NULL;
+    struct shape_class *sc = &s->classes[c];
+    if (c == s->n) {
+        memcpy(sc->text, class_text, sizeof sc->text);
+        sc->op = p->op;
+        s->n++;
+    }
+    struct point add = {.problem = *p};
+    problem_print(p, add.text);
+    for (int i = 0; i < sc->n_points; i++)
+        if (!strcmp(sc->points[i].text, add.text))
+            return NULL;
+    if (sc->n_points == MAX_POINTS)
+        return NULL;
+    sc->points[sc->n_points] = add;
+    return &sc->points[sc->n_points++];
+}
+
+static bool add_text(struct shapes *s, const char *text)
+{
+    struct problem p;
+    char why[200];
+    if (!problem_parse(text, &p, why, sizeof why)) {
+        fail(FDEC_E_ARG, "'%.100s': %s", text, why);
+        return false;
+    }
+    if (p.op != OP_ATTN && p.op != OP_LINEAR && p.op != OP_SOFTMAX) {
+        fail(FDEC_E_ARG, "'%.100s': only attention, linear and softmax are tuned", text);
+        return false;
+    }
+    shapes_add(s, &p);
+    return true;
+}
+
+/* Attention at 1, 64, 256, 1024, ... and the model's context; batch 1 and 8. */
+static bool add_attention(struct shapes *s, const struct model *m, fdec_type kv)
+{
+    char text[PROBLEM_TEXT];
+    static const int batches[] = {1, 8};
+    for (size_t b = 0; b < ARRAY_LEN(batches); b++)
+        for (int64_t n = 1; n <= m->context; n = n == m->context ? n + 1 : MIN(n == 1 ? 64 : 4 * n, m->context)) {
+            snprintf(text, sizeof text, "attn:%s b=%d h=%d/%d d=%d n=%lld", type_name(kv), batches[b], m->n_heads,
+                     m->n_kv_heads, m->head_dim, (long long) n);
+            if (!add_text(s, text))
+                return false;
+        }
+    return true;
+}
+
+/* The most work in one decoding step first. */
+static int heavier_first(const void *a, const void *b)
+{
+    const struct matrix *x = a, *y = b;
+    const double u = (double) x->n * (double) x->k * x->count, v = (double) y->n * (double) y->k * y->count;
+    return u != v ? (u < v) - (u > v) : (x->n < y->n) - (x->n > y->n); /* qsort alone leaves equals in any order */
+}
+
+static bool add_model(struct shapes *s, const struct model *m)
+{
+    char text[PROBLEM_TEXT];
+    static const int rows[] = {1, 8};
+    struct matrix linear[MAX_LINEAR];
+    memcpy(linear, m->linear, sizeof linear);
+    qsort(linear, (size_t) m->n_linear, sizeof *linear, heavier_first);
+    for (int i = 0; i < m->n_linear; i++)
+        for (int tokens = 1; tokens <= 64; tokens *= 2) {
+            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld", type_name(linear[i].type), tokens,
+                     (long long) linear[i].n, (long long) linear[i].k);
+            if (!add_text(s, text))
+                return false;
+        }
+    for (int i = 0; i < m->n_kv_types; i++)
+        if (!add_attention(s, m, m->kv_type[i]))
+            return false;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(text, sizeof text, "softmax:f32 rows=%d cols=%lld", rows[i], (long long) m->vocab);
+        if (!add_text(s, text))
+            return false;
+    }
+    return true;
+}
+
+/* One problem a line; '#' starts a comment. */
+static fdec_status add_list(struct shapes *s, const char *path)
+{
+    char *text, *rest = NULL;
+    size_t n;
+    fdec_status st = file_read(path, LIST_MAX_BYTES, &text, &n);
+    if (st != FDEC_OK)
+        return st;
+    for (char *line = strtok_r(text, "\n", &rest); line && st == FDEC_OK; line = strtok_r(NULL, "\n", &rest)) {
+        line[strcspn(line, "#\r")] = 0;
+        line += strspn(line, " \t");
+        for (size_t end = strlen(line); end && strchr(" \t", line[end - 1]); end--)
+            line[end - 1] = 0;
+        if (*line && !add_text(s, line))
+            st = FDEC_E_ARG;
+    }
+    if (st == FDEC_OK && s->n == 0)
+        st = fail(FDEC_E_ARG, "%s: no problem in it", path);
+    free(text);
+    return st;
+}
+
+/* ---- models ---- */
+
+/* One matrix of the file. The embedding is a matrix only where the output is tied to it. */
+static void add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct model *m, int *n_other_types)
+{
+    if (t->n_dims != 2 || (gguf_str_is(t->name, "token_embd.weight") && gguf_find_tensor(g, "output.weight")))
+        return;
+    if (t->type != GGML_F32 && t->type != GGML_F16) {
+        ++*n_other_types;
+        return;
+    }
+    const fdec_type type = t->type == GGML_F16 ? FDEC_F16 : FDEC_F32;
+    const int64_t n = (int64_t) MIN(t->dims[1], MAX_DIM), k = (int64_t) MIN(t->dims[0], MAX_DIM);
+    int i = 0;
+    while (i < m->n_linear && (m->linear[i].n != n || m->linear[i].k != k || m->linear[i].type != type))
+        i++;
+    if (i == MAX_LINEAR)
+        return;
+    m->linear[i].n = n;
+    m->linear[i].k = k;
+    m->linear[i].type = type;
+    m->linear[i].count++;
+    m->n_linear = MAX(m->n_linear, i + 1);
+    if (gguf_str_is(t->name, "token_embd.weight") || gguf_str_is(t->name, "output.weight"))
+        m->vocab = n;
+}
+
+static bool read_dim(const struct gguf *g, struct gguf_str arch, const char *name, uint64_t max, int64_t *out,
+                     struct err *e)
+{
+    char key[128];
+    uint32_t value = 0;
+    snprintf(key, sizeof key, "%.*s.%s", (int) MIN(arch.n, 40), arch.p, name);
+    if (!gguf_uint(g, key, 1, max, &value, e))
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool read_attention(const struct gguf *g, struct model *m, struct err *e)
+{
+    struct gguf_str arch;
+    struct err optional;
+    int64_t heads, kv_heads, embd, head_dim;
+    if (!gguf_string(g, "general.architecture", &arch, e) ||
+        !read_dim(g, arch, "attention.head_count", 1 << 16, &heads, e) ||
+        !read_dim(g, arch, "embedding_length", 1 << 24, &embd, e) ||
+        !read_dim(g, arch, "context_length", INT32_MAX, &m->context, e))
+        return false;
+    if (!read_dim(g, arch, "attention.head_count_kv", 1 << 16, &kv_heads, &optional))
+        kv_heads = heads;
+    if (!read_dim(g, arch, "attention.key_length", 1 << 16, &head_dim, &optional))
+        head_dim = embd / heads;
+    m->n_heads = (int) heads;
+    m->n_kv_heads = (int) kv_heads;
+    m->head_dim = (int) head_dim;
+    m->context = MIN(m->context, MAX_CONTEXT);
+    return true;
+}
+
+static fdec_status add_gguf(struct shapes *s, const char *path)
+{
+    struct err e;
+    struct gguf g;
+    struct model m = {.kv_type = {FDEC_F32, FDEC_F16}, .n_kv_types = 2};
+    int n_other_types = 0;
+    if (!gguf_open(&g, path, &e))
+        return fail(FDEC_E_ARG, "%s", e.text);
+    for (uint64_t i = 0; i < g.n_tensors; i++)
+        add_tensor(&g, &g.tensors[i], &m, &n_other_types);
+    const bool read = read_attention(&g, &m, &e);
+    gguf_close(&g);
+    if (!read)
+        return fail(FDEC_E_ARG, "%s: %s", path, e.text);
+    if (n_other_types)
+        fprintf(stderr, "flashdec-tune: %s: %d matrices are neither F32 nor F16, left out\n", path, n_other_types);
+    if (!m.n_linear || !m.vocab)
+        return fail(FDEC_E_ARG, "%s: no F32 or F16 output matrix in it", path);
+    return add_model(s, &m) ? FDEC_OK : FDEC_E_ARG;
+}
+
+static bool is_gguf(const char *path)
+{
+    char magic[4] = "";
+    FILE *f = fopen(path, "rb");
+    const bool yes = f && fread(magic, 1, 4, f) == 4 && !memcmp(magic, "GGUF", 4);
+    if (f)
+        fclose(f);
+    return yes;
+}
+
+fdec_status shapes_load(const char *what, struct shapes *out)
+{
+    *out = (struct shapes){.classes = calloc(MAX_CLASSES, sizeof *out->classes)};
+    if (!out->classes)
+        return fail(FDEC_E_MEMORY, "out of memory: shapes");
+    for (size_t i = 0; i < ARRAY_LEN(presets); i++)
+        if (!strcmp(what, presets[i].name))
+            return add_model(out, &presets[i]) ? FDEC_OK : FDEC_E_ARG;
+    if (access(what, R_OK))
+        return fail(FDEC_E_ARG, "--shapes %s: no preset (stories260k, llama2-7b), and no file that can be read", what);
+    return is_gguf(what) ? add_gguf(out, what) : add_list(out, what);
+}
+
+void shapes_clear(struct shapes *s)
+{
+    free(s->classes);
+    *s = (struct shapes){0};
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT
+ * tuner.h - flashdec-tune: what its parts share
+ *
+ *   main.c     options and subcommands
+ *   shapes.c   what to tune: classes of problems, each with the points to measure
+ *   search.c   candidates of each class, in the order in which they are worth the budget
+ *   session.c  the parent: walks the search, one worker per candidate, limits, outcomes, progress; never touches OpenCL
+ *   child.c    a worker as the parent sees it: start, say, hear, kill
+ *   worker.c   the exec'ed process that touches OpenCL: builds, checks, times
+ *   journal.c  the log of everything measured, safe against being killed at any moment
+ *   facts.c    device facts as JSON: worker -> parent -> journal
+ *   build.c    journal -> table, deterministic
+ *
+ * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers any number
+ * of {"phase": NAME} and then one {"done": true, ...}. */
+#ifndef TUNER_H
+#define TUNER_H
+#include "kernel.h"
+#include "select.h"
+#include "util.h"
+#include <jansson.h>
+
+/* ---- outcomes ---- */
+enum outcome {
+    OUT_OK,
+    OUT_BUILD_FAILED,
+    OUT_BUILD_TIMEOUT,
+    OUT_CRASH,
+    OUT_HANG,
+    OUT_MEMORY,
+    OUT_WRONG,
+    OUT_ERROR,   /* an OpenCL call failed when it ran */
+    OUT_SLOW,    /* right, but over 5 times the best after one run: not timed further */
+    OUT_STOPPED, /* by the user or the end of the budget: says nothing about the candidate */
+    OUT_COUNT
+};
+const char *outcome_name(enum outcome o);
+bool outcome_parse(const char *text, enum outcome *o);
+
+struct result { /* of one candidate at one point */
+    enum outcome outcome;
+    double median_us, lo_us, hi_us; /* device time from one run's end to the next one's, queued in order */
+    double wall_us;                 /* the host's clock over a whole batch, per run */
+    double error_ratio;             /* worst error over its bound */
+    int samples;
+    char text[200]; /* why, when it is not ok */
+};
+
+/* ---- what to tune ---- */
+struct point {
+    struct problem problem;
+    char text[PROBLEM_TEXT];
+    double best_us;     /* of all candidates so far; 0: none yet */
+    bool has_reference; /* its file lies in the session's work directory */
+};
+
+enum { MAX_POINTS = 64, MAX_CLASSES = 256 };
+
+struct shape_class {
+    char text[PROBLEM_TEXT]; /* problem_class() */
+    enum op op;
+    int n_points;
+    struct point points[MAX_POINTS];
+};
+
+struct shapes {
+    int n;
+    struct shape_class *classes; /* [MAX_CLASSES], most important first */
+};
+
+/* `what` is a preset's name, a GGUF model, or a file with one problem text a line. */
+fdec_status shapes_load(const char *what, struct shapes *out);
+void shapes_clear(struct shapes *s);
+/* The new point, or NULL: it is there already, or the class is full. */
+struct point *shapes_add(struct shapes *s, const struct problem *p);
+
+/* ---- candidates ---- */
+struct candidate {
+    const struct kernel *kernel;
+    int cfg[MAX_PARAMS];
+};
+bool candidate_equal(const struct candidate *a, const struct candidate *b);
+/* "linear/vec-flat@1 R=4 U=2" */
+void candidate_print(const struct candidate *c, char *buf, size_t n);
+/* The analytic choice for p: level 6. False: no variant can. */
+bool candidate_default(const struct problem *p, const struct device *d, const bool *denied, struct candidate *out);
+
+/* ---- facts about the device ---- */
+enum { MAX_VARIANTS = 64 }; /* in kernels[]; ctx.h has the same bound */
+
+struct facts {
+    struct device device;
+    bool denied[MAX_VARIANTS]; /* by index in kernels[]: what the start-up self-test refuses */
+    bool measured;             /* the three below */
+    double read_gbps, launch_us;
+    size_t cache_bytes; /* of the cache that timing runs in, as probed */
+};
+json_t *facts_to_json(const struct facts *f);
+bool facts_from_json(const json_t *j, struct facts *f);
+/* Of everything that decides what is fast, driver included; speeds and sizes of memory excluded. */
+uint64_t facts_hash(const struct facts *f);
+
+/* ---- journal ---- */
+struct trial { /* all that is known of one candidate at one point */
+    struct candidate candidate;
+    struct problem problem;
+    char problem_text[PROBLEM_TEXT], class_text[PROBLEM_TEXT];
+    int failures; /* crashes, hangs, and begins whose end was never written */
+    bool open;    /* a begin without its end */
+    bool done;    /* result is the last end's, and final */
+    struct result result;
+};
+
+struct journal {
+    char path[1024];
+    int fd; /* -1: only read */
+    struct facts facts;
+    bool has_facts, complete;
+    uint64_t seed;
+    char version[32];
+    uint64_t sources[MAX_VARIANTS]; /* hash of each kernel's source, by index in kernels[] */
+    bool wrong[MAX_VARIANTS];       /* gave a wrong result somewhere */
+    int n_dropped, n_stale;         /* lines that were damaged; lines of kernels that have changed since */
+    int n_trials, cap;
+    struct trial *trials;
+    int n_slots;
+    int *slots; /* hash table of indices into trials, -1: free */
+};
+
+/* Where journals lie, made when it is not there. */
+fdec_status journal_dir(char *buf, size_t n);
+/* Reads a journal; damaged lines are told on standard error and dropped. */
+fdec_status journal_read(const char *path, struct journal *j);
+/* The journal of a device, locked against a second tuner, created if there is none, cut after its last whole line. */
+fdec_status journal_open(const struct facts *f, struct journal *j);
+void journal_close(struct journal *j);
+/* The trial of a key, made when there is none. NULL: out of memory. */
+struct trial *journal_trial(struct journal *j, const struct candidate *c, const struct point *p);
+/* A kernel that was wrong once is not used, in no configuration. */
+bool journal_wrong(const struct journal *j, const struct kernel *k);
+const struct trial *journal_find(const struct journal *j, const struct candidate *c, const char *problem_text);
+
+struct session_info {
+    uint64_t seed;
+    double budget_s;
+    const char *strategy, *shapes;
+    bool fresh; /* what came before is not to be used */
+};
+fdec_status journal_facts(struct journal *j, const struct facts *f);
+fdec_status journal_session(struct journal *j, const struct session_info *s);
+fdec_status journal_begin(struct journal *j, struct trial *t); /* on disk when it returns */
+fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r);
+fdec_status journal_finish(struct journal *j, bool complete); /* on disk when it returns */
+
+/* ---- search ---- */
+enum strategy { STRATEGY_DEFAULT, STRATEGY_RANDOM, STRATEGY_EXHAUSTIVE };
+enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_REST };
+
+struct task { /* one candidate, on every point of one class that it may be timed on */
+    int class;
+    enum tier tier;
+    int order; /* within class and tier */
+    struct candidate candidate;
+};
+
+struct search {
+    struct shapes *shapes;
+    const struct facts *facts;
+    const struct journal *journal;
+    enum strategy strategy;
+    uint64_t seed;
+    int n, cap, at;
+    struct task *tasks; /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
+    int n_extra, cap_extra;
+    struct task *extra; /* of refinement, taken first, from the end */
+};
+
+fdec_status search_begin(struct search *s);
+void search_end(struct search *s);
+/* False: nothing is left. */
+bool search_next(struct search *s, struct task *out);
+int search_left(const struct search *s);
+/* May the candidate be timed here: reject() allows and prune() keeps it, or it is the default. */
+bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
+
+/* ---- table ---- */
+/* The best right result at a point that beats the default beyond the noise, else the default's; neighbour (may be NULL) is
+ * preferred among what cannot be told from the best. NULL: nothing to go by. *default_us: the default's median, or 0. */
+const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
+                              double *default_us);
+fdec_status build_table(const struct journal *j, struct table **out);
+void table_summary(const struct table *t, FILE *f);
+
+/* ---- parent and worker ---- */
+struct child {
+    int pid, fd; /* pid 0: none */
+    size_t n;    /* bytes of an unfinished line */
+    char buf[1 << 16];
+};
+
+enum heard { HEARD_LINE, HEARD_NOTHING, HEARD_END };
+
+/* device: FLASHDEC_DEVICE of the worker, NULL: as it is. work: a private directory for program binaries and standard error. */
+fdec_status child_start(struct child *c, const char *device, const char *work);
+bool child_say(struct child *c, json_t *line); /* takes the reference */
+/* Waits up to ms for a line; a signal ends the wait. */
+enum heard child_hear(struct child *c, int ms, json_t **line);
+void child_kill(struct child *c, char *why, size_t n); /* the whole process group; why: how it ended, may be NULL */
+
+int worker_main(const char *work);
+
+struct options {
+    const char *device, *shapes, *out;
+    double budget_s; /* 0: none */
+    uint64_t seed;
+    enum strategy strategy;
+    bool fresh, quiet;
+    double build_s, first_s, run_s; /* limits of a candidate */
+};
+int session_run(const struct options *o); /* exit status */
+
+/* What a worker and a reference must agree on: the same inputs for the same problem. */
+struct workload_spec;
+void tune_spec(const struct problem *p, struct workload_spec *spec);
+#endif
