@@ -34,6 +34,12 @@
 #include <stdint.h>
 
 #ifdef __cplusplus
+template <class type> static inline type fdec_init_() /* {sizeof(type)} would warn of the fields that stay zero */
+{
+    type x = type();
+    x.size = sizeof x;
+    return x;
+}
 extern "C" {
 #endif
 
@@ -44,7 +50,7 @@ extern "C" {
 #endif
 
 #ifdef __cplusplus
-#define FDEC_INIT_(type) {sizeof(type)}
+#define FDEC_INIT_(type) fdec_init_<type>()
 #else
 #define FDEC_INIT_(type) {.size = sizeof(type)} /* named: no warning about the fields that stay zero */
 #endif
@@ -193,7 +199,7 @@ typedef struct fdec_attn_args {
     fdec_buffer q;    /* [B, H, D] f32 */
     fdec_buffer k, v; /* params.kv */
     fdec_buffer lens; /* [B] i32 on the device: tokens to attend to, 0..max_len. Others are clamped and counted */
-    fdec_buffer block_table; /* paged: [B, max_blocks] i32. Ids outside the pool (-1) read as no keys, and are counted */
+    fdec_buffer block_table; /* paged: [B, max_blocks] i32. Ids outside the pool (-1) read as no keys, counted */
     fdec_buffer phi;         /* FDEC_PHI_PER_HEAD: [H] f32 */
     fdec_buffer out;         /* [B, H, D] f32. A sequence with no keys gives 0. May be the same buffer as q */
     fdec_buffer lse;         /* optional: [B, H] f32, ln of the sum of e^score; -inf where there are no keys */

@@ -58,7 +58,7 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
     pthread_mutex_init(&ctx->host_lock, NULL);
     try_cl(clRetainContext(context));
     ctx->context = context;
-    clRetainDevice(device); /* no-op for root devices */
+    try_cl(clRetainDevice(device)); /* no-op for root devices */
     ctx->device_id = device;
     log_open(&ctx->log, own.log, own.log_user);
     cache_open(own.cache_dir, &ctx->log, ctx->cache_dir, sizeof ctx->cache_dir);

@@ -18,9 +18,8 @@ int device_list(struct device_id *out, int max)
         cl_uint n_devices = 0;
         if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, ARRAY_LEN(devices), devices, &n_devices) != CL_SUCCESS)
             continue;
-        for (cl_uint d = 0; d < MIN(n_devices, ARRAY_LEN(devices)); d++, n++)
-            if (n < max)
-                out[n] = (struct device_id){platforms[p], devices[d], (int) p, (int) d};
+        for (cl_uint d = 0; d < MIN(n_devices, ARRAY_LEN(devices)) && n < max; d++)
+            out[n++] = (struct device_id){platforms[p], devices[d], (int) p, (int) d};
     }
     return n;
 }

@@ -39,7 +39,7 @@ fdec_status device_pretend(struct device *d);
 /* -D list of the probed capabilities, the same for every program: " -DHAVE_PREFETCH=1 ...". buf of 256 bytes. */
 void device_defines(const struct device *d, char *buf, size_t n);
 
-/* Devices of all platforms in the order of clinfo -l. Returns how many there are (may be more than max). */
+/* Devices of all platforms in the order of clinfo -l, at most max. Returns how many. */
 struct device_id {
     cl_platform_id platform;
     cl_device_id device;

@@ -109,7 +109,7 @@ fdec_status fdec_device_pick(const char *which, cl_platform_id *platform, cl_dev
     fdec_status st = FDEC_OK;
     struct device_id devices[MAX_DEVICES];
     require("fdec_device_pick", platform != NULL && device != NULL);
-    const int n = MIN(device_list(devices, MAX_DEVICES), MAX_DEVICES);
+    const int n = device_list(devices, MAX_DEVICES);
     if (!n)
         return fail(FDEC_E_DEVICE,
                     "there is no OpenCL device: no driver is installed (clinfo -l shows what the loader finds)");

@@ -172,17 +172,20 @@ static cl_int launch(cl_command_queue queue, cl_kernel kernel, const struct laun
                                   n_wait ? wait : NULL, event);
 }
 
-/* One after the other; *event, if wanted, is the last one's. */
+/* One after the other; *event, if wanted, is the last one's. *call names the last OpenCL call made. */
 static cl_int launch_all(cl_command_queue queue, cl_kernel *set, const struct operation *op, const struct geometry *g,
-                         const struct binding *b, cl_uint n_wait, const cl_event *wait, cl_event *event)
+                         const struct binding *b, cl_uint n_wait, const cl_event *wait, cl_event *event,
+                         const char **call)
 {
     cl_int err = CL_SUCCESS;
     cl_event before = NULL;
     for (int i = 0; i < g->n_launches && !err; i++) {
         const bool last = i == g->n_launches - 1;
         cl_event done = NULL;
+        *call = "clSetKernelArg";
         if ((err = bind(set[i], op, b)))
             break;
+        *call = "clEnqueueNDRangeKernel";
         err = launch(queue, set[i], &g->launch[i], i ? 1 : n_wait, i ? &before : wait, last && !event ? NULL : &done);
         if (before)
             clReleaseEvent(before);
@@ -212,15 +215,22 @@ fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const str
     if (s < 0)
         return fail(FDEC_E_MEMORY, "%s: more than max_concurrent = %d runs at the same moment", k->name, plan->n_sets);
     cl_event first = NULL;
-    cl_int err = launch_all(queue, r->sets[s], &operations[k->op], g, b, n_wait, wait, k->host_run ? &first : event);
+    const char *call = "";
+    cl_int err =
+        launch_all(queue, r->sets[s], &operations[k->op], g, b, n_wait, wait, k->host_run ? &first : event, &call);
     atomic_flag_clear_explicit(&r->busy[s], memory_order_release);
     if (!err && k->host_run) {
-        const struct host_call call = {p, b, queue, first ? 1 : n_wait, first ? &first : wait, event};
+        const struct host_call host = {p, b, queue, first ? 1 : n_wait, first ? &first : wait, event};
         pthread_mutex_lock(&plan->ctx->host_lock);
-        err = k->host_run(&call);
+        call = "host_run";
+        err = k->host_run(&host);
         pthread_mutex_unlock(&plan->ctx->host_lock);
     }
     if (first)
         clReleaseEvent(first);
-    return err ? fail_cl(err, k->name) : FDEC_OK;
+    if (!err)
+        return FDEC_OK;
+    char text[96];
+    snprintf(text, sizeof text, "%s(%s)", call, k->name);
+    return fail_cl(err, text);
 }

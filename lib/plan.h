@@ -34,8 +34,8 @@ const struct ready *plan_pick(const fdec_plan *plan, const struct problem *p, st
 
 /* Binds and enqueues; the binding's scalars are complete. */
 fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const struct geometry *g,
-                         const struct problem *p, const struct binding *b, cl_command_queue queue, cl_uint n_wait, const cl_event *wait,
-                         cl_event *event);
+                         const struct problem *p, const struct binding *b, cl_command_queue queue, cl_uint n_wait,
+                         const cl_event *wait, cl_event *event);
 
 /* A buffer argument: present (unless optional), offset a multiple of align, offset + bytes within CL_MEM_SIZE. */
 enum need { REQUIRED, OPTIONAL };

@@ -26,7 +26,7 @@ static fdec_status run_one(const struct probe *p, const char *entry, size_t loca
     const cl_int n = STREAM_VECTORS;
     const size_t global = N_GROUPS * local;
     cl_kernel kernel = clCreateKernel(p->program, entry, &err);
-    try_cl(err);
+    try_made(err, "clCreateKernel");
     try_cl(clSetKernelArg(kernel, 0, sizeof p->data, &p->data));
     try_cl(clSetKernelArg(kernel, 1, sizeof p->out, &p->out));
     try_cl(clSetKernelArg(kernel, 2, sizeof n, &n));
@@ -35,7 +35,8 @@ static fdec_status run_one(const struct probe *p, const char *entry, size_t loca
         const double start = now_ms();
         try_cl(clEnqueueNDRangeKernel(p->queue, kernel, 1, NULL, &global, &local, 0, NULL, NULL));
         try_cl(clFinish(p->queue));
-        *ms = MIN(*ms, now_ms() - start);
+        const double took = now_ms() - start;
+        *ms = MIN(*ms, took);
     }
 out:
     if (kernel)
@@ -53,7 +54,7 @@ static fdec_status run_facts(const struct probe *p, struct answers *a)
     cl_int err, got[3] = {0};
     const size_t one = 1;
     cl_kernel kernel = clCreateKernel(p->program, "facts", &err);
-    try_cl(err);
+    try_made(err, "clCreateKernel");
     try_cl(clEnqueueWriteBuffer(p->queue, p->data, CL_TRUE, 0, sizeof values, values, 0, NULL, NULL));
     try_cl(clSetKernelArg(kernel, 0, sizeof p->out, &p->out));
     try_cl(clSetKernelArg(kernel, 1, sizeof p->data, &p->data));
@@ -82,14 +83,14 @@ static fdec_status ask_device(fdec_ctx *ctx, struct answers *a)
     float *zeros = calloc(1, bytes);
     try_alloc(zeros);
     p.queue = clCreateCommandQueue(ctx->context, ctx->device_id, 0, &err);
-    try_cl(err);
+    try_made(err, "clCreateCommandQueue");
     try_st(program_build(ctx, &cl_probe, "-cl-std=CL1.2", &p.program));
     p.data = clCreateBuffer(ctx->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, bytes, zeros, &err);
-    try_cl(err);
+    try_made(err, "clCreateBuffer");
     p.out = clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, N_GROUPS * sizeof(float), NULL, &err);
-    try_cl(err);
+    try_made(err, "clCreateBuffer");
     p.halves = clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, 16 * sizeof(cl_half), NULL, &err);
-    try_cl(err);
+    try_made(err, "clCreateBuffer");
     try_st(run_facts(&p, a));
     try_st(run_one(&p, "stream_vec", 1, &vec_ms));
     a->cpu_like = true;

@@ -66,7 +66,7 @@ static fdec_status compile_source(fdec_ctx *ctx, const char *name, const char *t
     fdec_status st = FDEC_OK;
     cl_int err;
     cl_program program = clCreateProgramWithSource(ctx->context, 1, &text, NULL, &err);
-    try_cl(err);
+    try_made(err, "clCreateProgramWithSource");
     try_st(build(ctx, program, name, options));
     *out = program;
     program = NULL;
@@ -166,14 +166,15 @@ static cl_program find_in_memory(const fdec_ctx *ctx, const struct source *src, 
 static void keep_in_memory(fdec_ctx *ctx, const struct source *src, const char *options, cl_program program)
 {
     char *copy = strdup(options);
-    if (!copy)
+    if (!copy || clRetainProgram(program) != CL_SUCCESS) {
+        free(copy);
         return;
+    }
     if (ctx->n_programs == MAX_PROGRAMS) {
         clReleaseProgram(ctx->programs[0].program);
         free(ctx->programs[0].options);
         memmove(ctx->programs, ctx->programs + 1, --ctx->n_programs * sizeof *ctx->programs);
     }
-    clRetainProgram(program);
     ctx->programs[ctx->n_programs++] =
         (struct cached_program){hash64(options, strlen(options), (uintptr_t) src), copy, src, program};
 }
@@ -185,10 +186,11 @@ fdec_status program_build(fdec_ctx *ctx, const struct source *src, const char *o
     cl_program program = find_in_memory(ctx, src, options);
     if (program) {
         ctx->counters.programs_shared++;
-        clRetainProgram(program);
+        try_cl(clRetainProgram(program));
     } else if ((st = load_or_compile(ctx, src, options, &program)) == FDEC_OK) {
         keep_in_memory(ctx, src, options, program);
     }
+out:
     pthread_mutex_unlock(&ctx->lock);
     if (st == FDEC_OK)
         *out = program;

@@ -49,6 +49,14 @@ const char *cl_error_name(cl_int err);
             goto out;                                                                                                  \
         }                                                                                                              \
     } while (0)
+/* err: what a clCreate... call, named by `call`, left. */
+#define try_made(err, call)                                                                                            \
+    do {                                                                                                               \
+        if ((err) != CL_SUCCESS) {                                                                                     \
+            st = fail_cl(err, call);                                                                                   \
+            goto out;                                                                                                  \
+        }                                                                                                              \
+    } while (0)
 #define try_alloc(p)                                                                                                   \
     do {                                                                                                               \
         if (!(p)) {                                                                                                    \

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT
+ * jsonkeys.c - checks the JSON lines of flashdec-bench: exactly the keys of its man page, in their order, sane values
+ *
+ *     flashdec-bench ... --json | jsonkeys OP N
+ *
+ * OP: attn, linear, softmax, or any; N: lines expected. Says what is wrong on standard error. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const keys[] = {
+    "op",    "problem", "device",    "driver",     "kernel",   "config",      "median_us",       "ci95_us",
+    "bytes", "flops",   "read_gbps", "fma_gflops", "floor_us", "floor_share", "max_error_ratio", "peers",
+};
+enum { N_KEYS = sizeof keys / sizeof *keys };
+
+static int line_number, n_wrong;
+
+static void expect(int holds, const char *what)
+{
+    if (!holds) {
+        fprintf(stderr, "jsonkeys: line %d: %s\n", line_number, what);
+        n_wrong++;
+    }
+}
+
+static double number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    expect(json_is_number(v) && json_number_value(v) > 0, key);
+    return json_number_value(v);
+}
+
+static void check_text(const json_t *o, const char *key)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    expect(s && *s, key);
+}
+
+static void check_keys(const json_t *o)
+{
+    const char *key;
+    json_t *value;
+    size_t i = 0;
+    json_object_foreach((json_t *) o, key, value)
+    {
+        expect(i < N_KEYS && !strcmp(key, keys[i]), key);
+        i++;
+    }
+    expect(i == N_KEYS, "number of keys");
+}
+
+static int near(double a, double b)
+{
+    return fabs(a - b) <= 1e-6 * fabs(b);
+}
+
+static void check_times(const json_t *o)
+{
+    const json_t *ci = json_object_get(o, "ci95_us");
+    const double median = number(o, "median_us"), floor = number(o, "floor_us"), share = number(o, "floor_share");
+    const double by_bytes = number(o, "bytes") / number(o, "read_gbps") * 1e-3;
+    const double by_flops = number(o, "flops") / number(o, "fma_gflops") * 1e-3;
+    expect(json_array_size(ci) == 2, "ci95_us is no pair");
+    expect(json_number_value(json_array_get(ci, 0)) <= median, "ci95_us begins after the median");
+    expect(json_number_value(json_array_get(ci, 1)) >= median, "ci95_us ends before the median");
+    expect(near(floor, fmax(by_bytes, by_flops)), "floor_us is not max(bytes / read_gbps, flops / fma_gflops)");
+    expect(near(share, floor / median), "floor_share is not floor_us / median_us");
+    expect(share > 0 && share <= 1.3, "floor_share is not in (0, 1.3]");
+}
+
+static void check_parts(const json_t *o)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+    const double error = json_number_value(json_object_get(o, "max_error_ratio"));
+    expect(json_is_real(json_object_get(o, "max_error_ratio")) && error >= 0 && error <= 1, "max_error_ratio");
+    expect(json_is_object(json_object_get(o, "config")), "config");
+    json_object_foreach(json_object_get(o, "config"), key, value) expect(json_is_integer(value), key);
+    expect(json_is_array(json_object_get(o, "peers")), "peers");
+    json_array_foreach(json_object_get(o, "peers"), i, value)
+    {
+        check_text(value, "name");
+        expect(near(number(value, "speedup"), number(value, "median_us") / number(o, "median_us")), "speedup");
+        expect(json_object_size(value) == 3, "keys of a peer");
+    }
+}
+
+static void check_line(const char *line, const char *op)
+{
+    static const char *const texts[] = {"op", "problem", "device", "driver", "kernel"};
+    json_error_t e;
+    json_t *o = json_loads(line, JSON_REJECT_DUPLICATES, &e);
+    if (!o) {
+        expect(0, e.text);
+        return;
+    }
+    check_keys(o);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        check_text(o, texts[i]);
+    const char *own = json_string_value(json_object_get(o, "op"));
+    expect(own && (!strcmp(op, "any") || !strcmp(op, own)), "op is another one");
+    check_times(o);
+    check_parts(o);
+    json_decref(o);
+}
+
+int main(int argc, char **argv)
+{
+    static char line[1 << 16];
+    if (argc != 3) {
+        fprintf(stderr, "usage: jsonkeys OP N\n");
+        return 2;
+    }
+    while (fgets(line, sizeof line, stdin)) {
+        line_number++;
+        check_line(line, argv[1]);
+    }
+    expect(line_number == atoi(argv[2]), "is the last one: not as many lines as expected");
+    return n_wrong ? 1 : 0;
+}

@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# tools_bench.sh - flashdec-bench: JSON lines, forced choices, exit statuses. Nothing here depends on speed
+#
+#     tools_bench.sh FLASHDEC-BENCH JSONKEYS
+set -u
+bench=$1 jsonkeys=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failed=0
+
+wrong() {
+    echo "FAIL: $*" >&2
+    sed 's/^/    /' "$dir/err" >&2
+    failed=1
+}
+
+# lines OP N ARGS: exit 0 and N good lines on standard output
+lines() {
+    op=$1 n=$2
+    shift 2
+    "$bench" --json --rounds 3 "$@" >"$dir/out" 2>"$dir/err" || { wrong "$*: exit $?"; return; }
+    "$jsonkeys" "$op" "$n" <"$dir/out" 2>>"$dir/err" || { cat "$dir/out" >>"$dir/err"; wrong "$*: its lines"; }
+}
+
+# has TEXT: the last line printed has it
+has() {
+    grep -qF -e "$1" "$dir/out" || { cat "$dir/out" >>"$dir/err"; wrong "no $1 in the line"; }
+}
+
+# refused STATUS TEXT ARGS: this exit status, nothing on standard output, and the text on standard error
+refused() {
+    status=$1 text=$2
+    shift 2
+    "$bench" "$@" >"$dir/out" 2>"$dir/err"
+    got=$?
+    [ "$got" -eq "$status" ] || wrong "$*: exit $got, $status expected"
+    [ -s "$dir/out" ] && wrong "$*: something on standard output"
+    grep -qF -e "$text" "$dir/err" || wrong "$*: no '$text' on standard error"
+}
+
+refused 2 'one benchmark expected'
+refused 2 'no such benchmark' gemm
+refused 2 'one benchmark expected' attn linear
+refused 2 'bad option' attn --nonsense
+refused 2 '--batch 0: ' attn --batch 0
+refused 2 '--batch 1x: ' attn --batch 1x
+refused 2 '--context -5: ' attn --context -5
+refused 2 '--context 99999999999999999999: ' attn --context 99999999999999999999
+refused 2 '--m is no option of attn' attn --m 4
+refused 2 '--q-len 2: ' attn --q-len 2
+refused 2 '--act f16: ' attn --act f16
+refused 2 '--act bf16: ' linear --act bf16
+refused 2 '--kv q8_0: ' attn --kv q8_0
+refused 2 '--kv f: ' attn --kv f
+refused 2 '--scheme fast: ' attn --scheme fast
+refused 2 '--weights q4_0: ' linear --weights q4_0
+refused 2 '--impl online: ' linear --impl online
+refused 2 '--packed: ' linear --packed
+refused 2 '--rounds 0: ' softmax --rounds 0
+refused 2 'attn:f16' attn --heads 3 --kv-heads 2
+refused 2 'attn:f16' attn --head-dim 1000
+refused 2 'd=12' attn --head-dim 12
+refused 1 'GiB, the device has' attn --kv-heads 1 --context 20000000
+refused 1 'no-such-device' softmax --device no-such-device
+
+"$bench" --help | grep -q -- --page-size || wrong '--help'
+"$bench" --version | grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' || wrong '--version'
+for option in $("$bench" --help | grep -o -e '--[a-z-]*' | sort -u); do
+    grep -qF -e "$option" "$(dirname "$0")/../docs/flashdec-bench.1.scd" || wrong "$option is not in the man page"
+done
+
+lines attn 1 attn --heads 8 --kv-heads 2 --head-dim 64 --context 700
+has '"problem":"attn:f16 b=1 h=8/2 d=64 n=700"'
+has '"naive three-kernel"'
+lines attn 1 attn --heads 4 --head-dim 32 --context 300 --scheme unified --no-peers
+has '-unified","config"'
+has '"peers":[]'
+lines attn 1 attn --heads 4 --head-dim 32 --context 300 --scheme online --kv f32
+has '-online","config"'
+has '"naive three-kernel"'
+lines attn 1 attn --batch 3 --heads 4 --head-dim 32 --context 300 --scheme pair --page-size 16 --no-peers
+has '-pair","config"'
+has 'b=3 h=4/4 d=32 n=300 page=16"'
+lines linear 1 linear --m 3 --n 200 --k 333 --weights f32
+for impl in gemv flat gemm; do
+    lines linear 1 linear --m 2 --n 256 --k 256 --impl $impl --no-peers
+done
+lines linear 64 linear --n 64 --k 64 --sweep --no-peers --rounds 1
+for impl in three-pass online two-pass; do
+    lines softmax 1 softmax --rows 2 --cols 5000 --impl $impl
+done
+
+# a kernel that is wrong by a thousandth is caught, and not timed
+mkdir "$dir/cl"
+cp "$(dirname "$0")"/../cl/*.h "$dir/cl"
+{ echo '#define fma(a, b, c) ((a) * (b) + 1.001f * (c))'; cat "$(dirname "$0")/../cl/softmax.cl"; } >"$dir/cl/softmax.cl"
+FLASHDEC_CL_DIR=$dir/cl "$bench" softmax --json --rounds 3 >"$dir/out" 2>"$dir/err" && wrong 'exit 0 for a wrong result'
+has '"median_us":null'
+grep -q 'wrong result' "$dir/err" || wrong 'the wrong result is not told'
+
+"$bench" softmax --rounds 3 >"$dir/out" 2>"$dir/err" || wrong 'the table for people'
+[ "$(grep -c 'softmax:f32 rows=1 cols=32000' "$dir/out")" -eq 1 ] || wrong 'one line for one problem'
+exit $failed

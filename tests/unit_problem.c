@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT
+ * unit_problem.c - problems and configurations as text, ranges, least work */
+#include "kernel.h"
+#include "util.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static struct problem parse(const char *text)
+{
+    struct problem p;
+    char err[200] = "";
+    if (!problem_parse(text, &p, err, sizeof err))
+        fail_msg("\"%s\": %s", text, err);
+    return p;
+}
+
+static void text_of_every_operation(void **state)
+{
+    static const struct {
+        const char *text, *class, *other_order;
+        enum op op;
+    } rows[] = {
+        {"attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16 h=32/8 d=128", "attn:f16 n=4096 d=128 h=32/8", OP_ATTN},
+        {"attn:f32 b=3 h=7/7 d=8 n=1 page=16", "attn:f32 h=7/7 d=8 page=16", "attn:f32 page=16 b=3 h=7/7 d=8", OP_ATTN},
+        {"linear:f16 m=8 n=4096 k=11008", "linear:f16 n=4096 k=11008", "linear:f16 k=11008 n=4096 m=8", OP_LINEAR},
+        {"linear:f32 m=1 n=1 k=1", "linear:f32 n=1 k=1", "linear:f32 n=1 k=1", OP_LINEAR},
+        {"softmax:f32 rows=2 cols=32000", "softmax:f32 cols=32000", "softmax:f32 cols=32000 rows=2", OP_SOFTMAX},
+        {"rmsnorm:f32 rows=1 cols=64", "rmsnorm:f32 cols=64", "rmsnorm:f32 cols=64", OP_RMSNORM},
+        {"rope_append:f16 rows=4 cols=64", "rope_append:f16 cols=64", "rope_append:f16 cols=64 rows=4", OP_ROPE_APPEND},
+        {"swiglu:f32 rows=1 cols=64", "swiglu:f32 cols=64", "swiglu:f32 cols=64", OP_SWIGLU},
+        {"add:f32 rows=1 cols=64", "add:f32 cols=64", "add:f32 cols=64", OP_ADD},
+        {"embed:f16 rows=1 cols=64", "embed:f16 cols=64", "embed:f16 cols=64", OP_EMBED},
+        {"argmax:f32 rows=1 cols=64", "argmax:f32 cols=64", "argmax:f32 cols=64", OP_ARGMAX},
+        {"sample:f32 rows=1 cols=64", "sample:f32 cols=64", "sample:f32 cols=64", OP_SAMPLE},
+    };
+    unsigned seen = 0;
+    (void) state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char text[PROBLEM_TEXT];
+        const struct problem p = parse(rows[i].text), other = parse(rows[i].other_order);
+        assert_int_equal(p.op, rows[i].op);
+        problem_print(&p, text);
+        assert_string_equal(text, rows[i].text);
+        problem_print(&other, text);
+        assert_string_equal(text, rows[i].text);
+        problem_class(&p, text);
+        assert_string_equal(text, rows[i].class);
+        const struct problem smallest = parse(rows[i].class);
+        problem_class(&smallest, text);
+        assert_string_equal(text, rows[i].class);
+        seen |= 1u << p.op;
+    }
+    assert_int_equal(seen, (1u << OP_COUNT) - 1); /* none is left out */
+}
+
+static void what_the_text_leaves_out(void **state)
+{
+    (void) state;
+    const struct problem c = parse("attn:f16 b=2 h=8/2 d=64 n=100");
+    assert_true(c.attn.scale == 0.125f);
+    assert_int_equal(c.attn.kv.type, FDEC_F16);
+    assert_int_equal(c.attn.kv.capacity, 100);
+    assert_int_equal(c.attn.kv.n_blocks, 2);
+    assert_int_equal(c.attn.kv.block_stride, 100 * 2 * 64);
+    assert_int_equal(c.attn.kv.token_stride, 2 * 64);
+    assert_int_equal(c.attn.kv.head_stride, 64);
+    assert_int_equal(c.attn.phi_source, FDEC_PHI_DEFAULT);
+    const struct problem p = parse("attn:f32 b=3 h=4/4 d=8 n=33 page=16");
+    assert_int_equal(p.attn.kv.max_blocks, 3);
+    assert_int_equal(p.attn.kv.n_blocks, 9);
+    assert_int_equal(p.attn.kv.block_stride, 16 * 4 * 8);
+    const struct problem m = parse("linear:f32 n=5 k=6");
+    assert_int_equal(m.linear.m, 1);
+}
+
+static void texts_that_are_no_problem(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        " ",
+        "linear",
+        "linear:",
+        "linear:f16",
+        "linear:f64 m=1 n=1 k=1",
+        "nothing:f32 m=1",
+        "linear m=1 n=1 k=1:f32",
+        "linear:f32 m=1 n=1",
+        "linear:f32 m=1 n=1 k=0",
+        "linear:f32 m=-1 n=1 k=1",
+        "linear:f32 m=1 n=1 k=1 m=1",
+        "linear:f32 m=1 n=1 k=1 z=1",
+        "linear:f32 m=1 n=1 k=",
+        "linear:f32 m=1 n=1 k",
+        "linear:f32 m=1 n=1 k=1x",
+        "linear:f32 m=1 n=1 k=+1",
+        "linear:f32 m=1 n=01 k=1",
+        "linear:f32 m=1 n=1 k=2147483648",
+        "linear:f32 m=1 n=1 k=99999999999999999999999999",
+        "softmax:f16 rows=1 cols=1",
+        "attn:f16 b=1 d=64 n=1",
+        "attn:f16 b=1 h=8 d=64 n=1",
+        "attn:f16 b=1 h=8/3 d=64 n=1",
+        "attn:f16 b=1 h=8/0 d=64 n=1",
+        "attn:f16 b=1 h=8/16 d=64 n=1",
+        "attn:f16 b=1 h=8/8 d=60 n=1",
+        "attn:f16 b=1 h=8/8 d=264 n=1",
+        "attn:f16 b=1 h=8/8 d=64 n=1 page=0",
+        "attn:f16 b=2000000000 h=8/8 d=64 n=2000000000 page=1",
+        "attn:f16 b=1 h=65535/65535 d=256 n=2147483647",
+    };
+    (void) state;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct problem p;
+        char err[200] = "";
+        if (problem_parse(texts[i], &p, err, sizeof err))
+            fail_msg("\"%s\" is taken for a problem", texts[i]);
+        assert_true(err[0]);
+    }
+    char big[4 * PROBLEM_TEXT], err[200] = "";
+    struct problem p;
+    memset(big, ' ', sizeof big - 1);
+    memcpy(big, "linear:f32 n=1 k=1", 18);
+    big[sizeof big - 1] = 0;
+    assert_false(problem_parse(big, &p, err, sizeof err));
+    assert_true(err[0]);
+}
+
+static void range_numbers(void **state)
+{
+    int64_t at[N_RANGES];
+    (void) state;
+    struct problem p = parse("attn:f16 b=4 h=32/8 d=128 n=512");
+    problem_range(&p, at);
+    assert_true(at[0] == 4 && at[1] == 512);
+    problem_set_range(&p, (const int64_t[]){2, 100});
+    assert_true(p.attn.batch == 2 && p.attn.len == 100 && p.attn.kv.capacity == 512);
+    p = parse("linear:f16 m=7 n=4 k=5");
+    problem_range(&p, at);
+    assert_true(at[0] == 7 && at[1] == 1);
+    problem_set_range(&p, (const int64_t[]){3, 1});
+    assert_true(p.linear.m == 3 && p.linear.n == 4 && p.linear.k == 5);
+    p = parse("softmax:f32 rows=9 cols=10");
+    problem_range(&p, at);
+    assert_true(at[0] == 9 && at[1] == 1);
+    assert_string_equal(problem_range_names(OP_ATTN)[0], "b");
+    assert_string_equal(problem_range_names(OP_ATTN)[1], "n");
+    assert_string_equal(problem_range_names(OP_LINEAR)[0], "m");
+    assert_null(problem_range_names(OP_LINEAR)[1]);
+    assert_string_equal(problem_range_names(OP_SOFTMAX)[0], "rows");
+    assert_string_equal(problem_range_names(OP_EMBED)[0], "rows");
+}
+
+static void least_work(void **state)
+{
+    static const struct {
+        const char *text;
+        double bytes, flops;
+    } rows[] = {
+        /* q and out 2 * 2*8*64*4, K and V 2 * 2*100*2*64*2, lens 2*4 */
+        {"attn:f16 b=2 h=8/2 d=64 n=100", 8192 + 102400 + 8, 4.0 * 2 * 8 * 64 * 100},
+        {"attn:f32 b=2 h=8/2 d=64 n=100", 8192 + 204800 + 8, 4.0 * 2 * 8 * 64 * 100},
+        {"linear:f16 m=3 n=10 k=20", 400 + 240 + 120, 1200}, /* W, x, y */
+        {"linear:f32 m=3 n=10 k=20", 800 + 240 + 120, 1200},
+        {"softmax:f32 rows=2 cols=1000", 16000, 8000},
+        {"add:f32 rows=1 cols=100", 1200, 400},
+        {"linear:f16 m=2147483647 n=2147483647 k=2147483647", 2.0 * 0x7fffffff * 0x7fffffff * 5,
+         2.0 * 0x7fffffff * 0x7fffffff * 0x7fffffff},
+    };
+    (void) state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct problem p = parse(rows[i].text);
+        assert_true(problem_bytes(&p) == rows[i].bytes);
+        assert_true(problem_flops(&p) == rows[i].flops);
+    }
+}
+
+static void types(void **state)
+{
+    fdec_type t = FDEC_F32;
+    (void) state;
+    assert_true(type_parse("f16", &t) && t == FDEC_F16 && type_bytes(t) == 2);
+    assert_true(type_parse("f32", &t) && t == FDEC_F32 && type_bytes(t) == 4);
+    assert_false(type_parse("f8", &t));
+    assert_false(type_parse("", &t));
+    assert_string_equal(type_name(FDEC_F16), "f16");
+}
+
+/* ---- configurations ---- */
+
+static const struct kernel three = {.name = "add/three",
+                                    .params = {PARAM(WG, 1, 64), PARAM(VEC, 4, 8, 16), PARAM(X, 0)}};
+static const struct kernel none = {.name = "add/none"};
+
+static void every_configuration_once(void **state)
+{
+    int at[MAX_PARAMS], cfg[MAX_PARAMS], n = 0;
+    bool seen[65][17] = {{false}};
+    (void) state;
+    kernel_first(&three, at, cfg);
+    do {
+        assert_false(seen[cfg[0]][cfg[1]]);
+        seen[cfg[0]][cfg[1]] = true;
+        n++;
+        char text[64];
+        int back[MAX_PARAMS] = {-1, -1, -1};
+        kernel_print_config(&three, cfg, text, sizeof text);
+        assert_true(kernel_parse_config(&three, text, back));
+        assert_memory_equal(back, cfg, 3 * sizeof *cfg);
+    } while (kernel_next(&three, at, cfg));
+    assert_int_equal(n, 6);
+    kernel_first(&none, at, cfg);
+    assert_false(kernel_next(&none, at, cfg));
+    assert_int_equal(kernel_n_params(&none), 0);
+}
+
+static void texts_that_are_no_configuration(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "WG=64",
+        "WG=64 VEC=8",
+        "WG=64 VEC=8 X=0 X=0",
+        "WG=64 WG=64 VEC=8 X=0",
+        "WG=63 VEC=8 X=0",
+        "WG=64 VEC=8 Y=0",
+        "WG= VEC=8 X=0",
+        "WG VEC=8 X=0",
+        "WG=64,VEC=8,X=0",
+        "WG=64 VEC=8 X=0x0",
+        "WG=+64 VEC=8 X=0",
+        "WG=64  VEC=8 X=0",
+        "WG=99999999999999999999 VEC=8 X=0",
+        "=64 VEC=8 X=0",
+        "WG=\t64 VEC=8 X=0",
+    };
+    int cfg[MAX_PARAMS];
+    char text[8] = "old";
+    (void) state;
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        if (kernel_parse_config(&three, texts[i], cfg))
+            fail_msg("\"%s\" is taken for a configuration", texts[i]);
+    assert_true(kernel_parse_config(&three, "X=0 VEC=16 WG=1", cfg));
+    assert_true(cfg[0] == 1 && cfg[1] == 16 && cfg[2] == 0);
+    assert_true(kernel_parse_config(&none, "", cfg));
+    assert_false(kernel_parse_config(&none, "X=0", cfg));
+    kernel_print_config(&none, cfg, text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+static void registry_is_sound(void **state)
+{
+    (void) state;
+    assert_non_null(kernels[0]);
+    for (int i = 0; kernels[i]; i++) {
+        const struct kernel *k = kernels[i];
+        const char *op = operations[k->op].name;
+        assert_ptr_equal(kernel_find(k->name), k); /* so names are unique */
+        assert_int_equal(strncmp(k->name, op, strlen(op)), 0);
+        assert_int_equal(k->name[strlen(op)], '/');
+        assert_true(k->rev >= 1 && k->family && k->reject && k->expect && k->geometry);
+    }
+    for (int op = 0; op < OP_COUNT; op++)
+        assert_non_null(operations[op].name);
+    assert_null(kernel_find("linear/no-such"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_of_every_operation),
+        cmocka_unit_test(what_the_text_leaves_out),
+        cmocka_unit_test(texts_that_are_no_problem),
+        cmocka_unit_test(range_numbers),
+        cmocka_unit_test(least_work),
+        cmocka_unit_test(types),
+        cmocka_unit_test(every_configuration_once),
+        cmocka_unit_test(texts_that_are_no_configuration),
+        cmocka_unit_test(registry_is_sound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

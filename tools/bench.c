@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ * bench.c - flashdec-bench: how fast, next to what the machine can do and to what else there is
+ *
+ *     flashdec-bench attn|linear|softmax|all [options]
+ *
+ * The options of a problem become the text that problem_parse() reads, "attn:f16 b=1 h=32/8 d=128 n=4096": one parser
+ * for tables, tuner and benchmark. */
+#include "bench.h"
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: flashdec-bench attn|linear|softmax|all [options]\n"
+    "Checks the kernel the library would choose, then times it beside the roofline of the machine and other "
+    "libraries.\n"
+    "\n"
+    "attn:     --batch B (1)  --heads H (32)  --kv-heads G (as H)  --head-dim D (128)  --context T (2048)\n"
+    "          --kv f32|f16 (f16)  --page-size P (contiguous)  --scheme unified|online|pair (the library's choice)\n"
+    "          --q-len 1  --act f32 (no others yet)\n"
+    "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
+    "          --impl gemv|flat|gemm (the library's choice)  --sweep (M = 1..64, a line each)  --act f32 (no other "
+    "yet)\n"
+    "softmax:  --rows R (1)  --cols C (32000)  --impl three-pass|online|two-pass (the library's choice)\n"
+    "all:      some usual problems, about two minutes\n"
+    "\n"
+    "every:    --json         one JSON object per line\n"
+    "          --device D     index, P:D, pci:..., uuid:... or part of a name (default: FLASHDEC_DEVICE, else a GPU "
+    "first)\n"
+    "          --rounds R     samples of everything, 1..1001 (15)\n"
+    "          --no-peers     do not time other libraries\n"
+    "          --help  --version\n"
+    "\n"
+    "Exit status: 0 success, 1 failure or wrong result, 2 usage. See flashdec-bench(1).\n";
+
+enum command { ATTN = 1, LINEAR = 2, SOFTMAX = 4, ALL = 8, EVERY = 15 };
+
+static const struct {
+    const char *name;
+    enum command command;
+} commands[] = {{"attn", ATTN}, {"linear", LINEAR}, {"softmax", SOFTMAX}, {"all", ALL}};
+
+/* clang-format off */
+enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, CONTEXT, Q_LEN, PAGE_SIZE, KV, SCHEME, M, N, K, WEIGHTS, PACKED, SWEEP, ACT,
+       ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
+
+/* A number has a range, a word a list of values ("": any text), a switch neither. */
+static struct flag {
+    const char *name;
+    unsigned commands;
+    int64_t max, number;          /* default until given */
+    const char *values, *word;
+    bool given;
+} flags[N_OPTIONS] = {
+    [BATCH]     = {"batch", ATTN, .max = INT32_MAX, .number = 1},
+    [HEADS]     = {"heads", ATTN, .max = INT32_MAX, .number = 32},
+    [KV_HEADS]  = {"kv-heads", ATTN, .max = INT32_MAX},
+    [HEAD_DIM]  = {"head-dim", ATTN, .max = INT32_MAX, .number = 128},
+    [CONTEXT]   = {"context", ATTN, .max = INT32_MAX, .number = 2048},
+    [Q_LEN]     = {"q-len", ATTN, .max = 1, .number = 1},
+    [PAGE_SIZE] = {"page-size", ATTN, .max = INT32_MAX},
+    [KV]        = {"kv", ATTN, .values = "f32 f16", .word = "f16"},
+    [SCHEME]    = {"scheme", ATTN, .values = "unified online pair"},
+    [M]         = {"m", LINEAR, .max = INT32_MAX, .number = 1},
+    [N]         = {"n", LINEAR, .max = INT32_MAX, .number = 4096},
+    [K]         = {"k", LINEAR, .max = INT32_MAX, .number = 4096},
+    [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
+    [PACKED]    = {.name = "packed", .commands = LINEAR},
+    [SWEEP]     = {.name = "sweep", .commands = LINEAR},
+    [ACT]       = {"act", ATTN | LINEAR, .values = "f32", .word = "f32"},
+    [ROWS]      = {"rows", SOFTMAX, .max = INT32_MAX, .number = 1},
+    [COLS]      = {"cols", SOFTMAX, .max = INT32_MAX, .number = 32000},
+    [IMPL]      = {"impl", LINEAR | SOFTMAX, .values = ""},
+    [DEVICE]    = {"device", EVERY, .values = ""},
+    [ROUNDS]    = {"rounds", EVERY, .max = MAX_ROUNDS, .number = 15},
+    [JSON]      = {.name = "json", .commands = EVERY},
+    [NO_PEERS]  = {.name = "no-peers", .commands = EVERY},
+    [HELP]      = {.name = "help", .commands = EVERY},
+    [VERSION]   = {.name = "version", .commands = EVERY},
+};
+
+static const char *const usual_problems[] = {
+    "attn:f16 b=1 h=32/32 d=128 n=2048",
+    "attn:f16 b=1 h=32/8 d=128 n=8192",
+    "attn:f32 b=1 h=32/8 d=128 n=2048",
+    "attn:f16 b=8 h=32/8 d=128 n=2048 page=16",
+    "linear:f16 m=1 n=4096 k=4096",
+    "linear:f16 m=8 n=4096 k=4096",
+    "linear:f16 m=64 n=4096 k=4096",
+    "linear:f32 m=1 n=11008 k=4096",
+    "linear:f32 m=8 n=4096 k=4096",
+    "softmax:f32 rows=1 cols=32000",
+    "softmax:f32 rows=64 cols=128256",
+};
+/* clang-format on */
+
+/* ---- the command line ---- */
+
+__attribute__((format(printf, 1, 2))) static bool usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "flashdec-bench: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\n(flashdec-bench --help)\n");
+    va_end(args);
+    return false;
+}
+
+/* Is word one of the space-separated values? */
+static bool among(const char *values, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *v = values; n && (v = strstr(v, word)); v += n)
+        if ((v == values || v[-1] == ' ') && (v[n] == ' ' || v[n] == 0))
+            return true;
+    return false;
+}
+
+static bool set_flag(struct flag *f, const char *text)
+{
+    f->given = true;
+    if (f->max > 0) {
+        char *end;
+        errno = 0;
+        f->number = strtoll(text, &end, 10);
+        if (errno || end == text || *end || f->number < 1 || f->number > f->max)
+            return usage("--%s %s: this version takes 1 to %" PRId64, f->name, text, f->max);
+    } else if (f->values) {
+        f->word = text;
+        if (f->values[0] && !among(f->values, text))
+            return usage("--%s %s: this version takes one of: %s", f->name, text, f->values);
+    }
+    return true;
+}
+
+static bool find_command(const char *name, enum command *command)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (!strcmp(commands[i].name, name)) {
+            *command = commands[i].command;
+            return true;
+        }
+    return usage("%s: no such benchmark; there are attn, linear, softmax, all", name);
+}
+
+static bool parse(int argc, char **argv, enum command *command)
+{
+    struct option options[N_OPTIONS + 1] = {0};
+    for (int i = 0; i < N_OPTIONS; i++)
+        options[i] = (struct option){flags[i].name, flags[i].max > 0 || flags[i].values, NULL, i};
+    for (int i; (i = getopt_long(argc, argv, "", options, NULL)) != -1;)
+        if (i == '?' || !set_flag(&flags[i], optarg))
+            return i == '?' ? usage("bad option") : false;
+    if (flags[HELP].given || flags[VERSION].given)
+        return true;
+    if (optind != argc - 1)
+        return usage("one benchmark expected: attn, linear, softmax or all");
+    if (!find_command(argv[optind], command))
+        return false;
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (flags[i].given && !(flags[i].commands & *command))
+            return usage("--%s is no option of %s", flags[i].name, argv[optind]);
+    if (flags[PACKED].given)
+        return usage("--packed: this version reads weights as they lie in the file");
+    const char *impls = *command == LINEAR ? "gemv flat gemm" : "three-pass online two-pass";
+    if (flags[IMPL].given && !among(impls, flags[IMPL].word))
+        return usage("--impl %s: one of: %s", flags[IMPL].word, impls);
+    return true;
+}
+
+/* ---- problems ---- */
+
+static bool make_problem(enum command command, struct problem *p)
+{
+    char text[PROBLEM_TEXT] = "", why[256] = "";
+    if (command == ATTN) {
+        snprintf(text, sizeof text, "attn:%s b=%" PRId64 " h=%" PRId64 "/%" PRId64 " d=%" PRId64 " n=%" PRId64,
+                 flags[KV].word, flags[BATCH].number, flags[HEADS].number,
+                 flags[KV_HEADS].given ? flags[KV_HEADS].number : flags[HEADS].number, flags[HEAD_DIM].number,
+                 flags[CONTEXT].number);
+        if (flags[PAGE_SIZE].given)
+            append(text, sizeof text, " page=%" PRId64, flags[PAGE_SIZE].number);
+    } else if (command == LINEAR) {
+        snprintf(text, sizeof text, "linear:%s m=%" PRId64 " n=%" PRId64 " k=%" PRId64, flags[WEIGHTS].word,
+                 flags[M].number, flags[N].number, flags[K].number);
+    } else {
+        snprintf(text, sizeof text, "softmax:f32 rows=%" PRId64 " cols=%" PRId64, flags[ROWS].number,
+                 flags[COLS].number);
+    }
+    return problem_parse(text, p, why, sizeof why) || usage("%s: %s", text, why);
+}
+
+static enum outcome bench_usual(struct bench *b)
+{
+    enum outcome worst = BENCH_OK;
+    for (size_t i = 0; i < ARRAY_LEN(usual_problems); i++) {
+        struct problem p;
+        char why[256];
+        if (!problem_parse(usual_problems[i], &p, why, sizeof why) || bench_problem(b, &p, NULL) != BENCH_OK)
+            worst = BENCH_ERROR; /* a refusal is no mistake of the user's here */
+    }
+    return worst;
+}
+
+static enum outcome bench_sweep(struct bench *b, struct problem *p, const char *family)
+{
+    enum outcome worst = BENCH_OK;
+    for (p->linear.m = 1; p->linear.m <= 64; p->linear.m++) {
+        const enum outcome o = bench_problem(b, p, family);
+        worst = MAX(worst, o);
+        if (o == BENCH_REFUSED)
+            break;
+    }
+    return worst;
+}
+
+static enum outcome bench_command(struct bench *b, enum command command, struct problem *p)
+{
+    const char *family = command == ATTN ? flags[SCHEME].word : flags[IMPL].word;
+    if (command == ALL)
+        return bench_usual(b);
+    return flags[SWEEP].given ? bench_sweep(b, p, family) : bench_problem(b, p, family);
+}
+
+static fdec_status bench_open(struct bench *b)
+{
+    fdec_status st = FDEC_OK;
+    b->rounds = (int) flags[ROUNDS].number;
+    b->json = flags[JSON].given;
+    b->peers = !flags[NO_PEERS].given;
+    try_st(session_open(flags[DEVICE].word, &b->session));
+    try_st(roof_create(b->session.context, b->session.device, b->session.queue, &b->roof));
+    st = roof_cache_bytes(b->roof, &b->cache_bytes);
+out:
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench bench;
+    enum command command = ALL;
+    struct problem problem;
+    if (!parse(argc, argv, &command))
+        return 2;
+    if (flags[HELP].given || flags[VERSION].given) {
+        printf("%s%s", flags[HELP].given ? help : fdec_version(), flags[HELP].given ? "" : "\n");
+        return 0;
+    }
+    if (command != ALL && !make_problem(command, &problem))
+        return 2;
+    enum outcome outcome = BENCH_ERROR;
+    if (bench_open(&bench) == FDEC_OK)
+        outcome = bench_command(&bench, command, &problem);
+    else
+        fprintf(stderr, "flashdec-bench: %s\n", fdec_last_error());
+    roof_destroy(&bench.roof);
+    session_close(&bench.session);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "flashdec-bench: cannot write to standard output\n");
+        return 1;
+    }
+    return outcome == BENCH_OK ? 0 : outcome == BENCH_REFUSED ? 2 : 1;
+}
