@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * row.h - how a work-group walks a row: vectors of VEC floats, items interleaved, sums and maxima in trees of fixed shape
+ * row.h - how a work-group walks a row: vectors of VEC floats, items interleaved, sums and maxima in fixed trees
  *
- * Item `item` of WG takes elements (k*WG + item)*VEC ... + VEC, k = 0, 1, ... WG = 1 with VEC = 16 is one stream of wide
- * vectors (CPU-like), WG = 64..256 with VEC = 4 is neighbouring items on neighbouring vectors (GPU-like). Rows end anywhere:
- * the last vector is filled up with a value that changes nothing.
+ * Item `item` of WG takes elements (k*WG + item)*VEC ... + VEC, k = 0, 1, ... WG = 1 with VEC = 16 is one stream of
+ * wide vectors (CPU-like), WG = 64..256 with VEC = 4 is neighbouring items on neighbouring vectors (GPU-like). Rows
+ * end anywhere: the last vector is filled up with a value that changes nothing.
  *
- * WG  work-items in a group, a power of two;  VEC  floats in a vector, 1 4 16 */
+ * WG  work-items in a group, a power of two;  VEC  floats in a vector, 1 4 16   (values: row_params.h) */
 #ifndef ROW_H
 #define ROW_H
 #define EXP_WIDTH VEC
@@ -23,8 +23,8 @@
 
 #define STRIDE (WG * VEC) /* of one item's consecutive vectors */
 
-/* Functions that are handed local memory must vanish into their kernel: where one is left, PoCL 3.1 turns the kernel's local
- * array into a global one that the work-groups of all threads share. */
+/* Functions that are handed local memory must vanish into their kernel: where one is left, PoCL 3.1 turns the kernel's
+ * local array into a global one that the work-groups of all threads share. */
 #define WITH_LOCAL static __attribute__((always_inline))
 
 static size_t div_up(size_t a, size_t b)

@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: MIT
  * small.c - what the host must know about small.cl
  *
- * All variants have the same parameters and make the same choice, so that one program serves a model. rows and cols of the
- * problem mean: swiglu, add: 1 and n; rope_append: batch and n_heads + n_kv_heads; the others: the rows and cols of x. */
+ * All variants have the same parameters and make the same choice, so that one program serves a model. rows and cols
+ * of the problem mean: swiglu, add: 1 and n; rope_append: batch and n_heads + n_kv_heads; the others: the rows and
+ * cols of x. */
 #include "registry.h"
+#include "row_params.h"
 #include "small.h"
-
-enum { WG, VEC };
 
 static const char *small_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) p;
-    if ((size_t) cfg[WG] > d->max_wg || (size_t) cfg[WG] > d->max_items[0])
-        return "WG is over the device limit";
-    if ((cfg[WG] + 1) * sizeof(float) > d->local_bytes)
-        return "WG + 1 floats do not fit local memory";
-    return NULL;
+    return row_reject(d, cfg);
 }
 
 static const char *small_reject_f32(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return p->small.type != FDEC_F32 ? "only for f32" : small_reject(p, d, cfg);
+    return p->small.type != FDEC_F32 ? "only for f32" : row_reject(d, cfg);
 }
 
 static const char *small_reject_f16(const struct problem *p, const struct device *d, const int *cfg)
@@ -29,14 +25,13 @@ static const char *small_reject_f16(const struct problem *p, const struct device
         return "only for f16";
     if (!d->fp16_storage)
         return "the device does not store f16 right";
-    return small_reject(p, d, cfg);
+    return row_reject(d, cfg);
 }
 
 static double small_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p;
-    cfg[WG] = d->cpu_like || d->max_wg < 64 ? 1 : d->max_wg < 256 ? 64 : 256;
-    cfg[VEC] = d->cpu_like ? 16 : 4;
+    row_choose(d, cfg);
     return 0.5;
 }
 
@@ -65,14 +60,10 @@ static struct geometry per_stretch(const struct problem *p, const struct device 
     return groups(MIN(most, div_up(p->small.cols, least)), cfg);
 }
 
-#define SMALL_PARAMS                                                                                                   \
-    {                                                                                                                  \
-        [WG] = PARAM(WG, 1, 64, 256), [VEC] = PARAM(VEC, 16, 4, 1)                                                     \
-    }
 #define SMALL(kernel_name, operation, function, reject_function, geometry_function)                                    \
     {                                                                                                                  \
         .name = kernel_name, .rev = 1, .op = operation, .family = "group", .source = &cl_small, .entry = {function},   \
-        .params = SMALL_PARAMS, .reject = reject_function, .expect = small_expect, .geometry = geometry_function       \
+        .params = ROW_PARAMS, .reject = reject_function, .expect = small_expect, .geometry = geometry_function         \
     }
 
 /* clang-format off */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * small.cl - the operations between attention and linear: rmsnorm, rope_append, swiglu, add, embed, argmax, sample
  *
- * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h and
- * small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
+ * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h
+ * and small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
  * WG, VEC: row.h. Local memory: 4*WG bytes. */
 #if !defined(WG) || !defined(VEC)
 #error "small.cl needs WG and VEC"
@@ -10,7 +10,7 @@
 #include "small.h"
 #include "row.h"
 
-/* ---- rmsnorm: a group per row; x is read twice, the second time from cache ------------------------------------------- */
+/* ---- rmsnorm: a group per row; x is read twice, the second time from cache --------------------------------------- */
 
 __attribute__((reqd_work_group_size(WG, 1, 1)))
 kernel void rmsnorm(RMSNORM_BUFFERS(BUFFER_PARAM) RMSNORM_SCALARS(SCALAR_PARAM) int unused)
@@ -29,14 +29,15 @@ kernel void rmsnorm(RMSNORM_BUFFERS(BUFFER_PARAM) RMSNORM_SCALARS(SCALAR_PARAM) 
         store(load(x + at, i, cols, 0.0f) * scale * load(w, i, cols, 0.0f), y + at, i, cols);
 }
 
-/* ---- rope_append: a group per (sequence, head); heads 0..H-1 turn q, the G after them do k and v ---------------------- */
+/* ---- rope_append: a group per (sequence, head); heads 0..H-1 turn q, the G after them do k and v ----------------- */
 
 struct angle {
     float cosine, sine;
 };
 
-/* Of a turn given as a 0.64 binary fraction, its top 32 bits. The quadrant is split off in integers, so what is left, at most
- * an eighth of a turn, is rounded once: the angle is right to 1e-7 rad. The polynomials are minimax on [-pi/4, pi/4], 1 ulp. */
+/* Of a turn given as a 0.64 binary fraction, its top 32 bits. The quadrant is split off in integers, so what is left,
+ * at most an eighth of a turn, is rounded twice: the angle is right to 1.5e-7 rad. The polynomials are minimax on
+ * [-pi/4, pi/4], 1 ulp. */
 static struct angle angle_of(u64 turn)
 {
     const uint top = turn >> 32, quadrant = (top + (1u << 29)) >> 30;
@@ -65,9 +66,10 @@ static void put(global void *to, bool f16, size_t i, float v)
         ((global float *) to)[i] = v;
 }
 
-/* Writes the rotated head at from[0..D) to to[at..at+D), which may be the same place: a pair is read and written by one item. */
-static void rotate(const struct rope_scalars *s, global const u64 *angles, int token, global const float *from, global void *to,
-                   size_t at, bool f16)
+/* Writes the head from[0..D), rotated, to to[at..at+D), which may be the same place: one item reads and writes a
+ * pair. */
+static void rotate(const struct rope_scalars *s, global const u64 *angles, int token, global const float *from,
+                   global void *to, size_t at, bool f16)
 {
     const int pairs = s->rope_dim / 2;
     for (int i = get_local_id(0); i < pairs; i += WG) {
@@ -98,8 +100,8 @@ static i64 token_at(const struct rope_scalars *s, global const int *block_table,
 
 /* A skipped row leaves q, too, as it is. */
 static void rope_append(const struct rope_scalars *s, global const u64 *angles, global const int *pos, global float *q,
-                        global const float *k, global const float *v, global const int *block_table, global void *k_cache,
-                        global void *v_cache, bool f16)
+                        global const float *k, global const float *v, global const int *block_table,
+                        global void *k_cache, global void *v_cache, bool f16)
 {
     const int slots = s->n_heads + s->n_kv_heads, b = get_group_id(0) / slots, head = get_group_id(0) % slots;
     const int token = pos[b];
@@ -136,7 +138,7 @@ kernel void rope_append_f16(ROPE_BUFFERS(BUFFER_PARAM, half) ROPE_SCALARS(SCALAR
     rope_append(&s, angles, pos, q, k, v, block_table, k_cache, v_cache, true);
 }
 
-/* ---- swiglu, add: each group a stretch of the n elements ------------------------------------------------------------- */
+/* ---- swiglu, add: each group a stretch of the n elements --------------------------------------------------------- */
 
 struct stretch {
     size_t begin, end;
@@ -172,7 +174,7 @@ kernel void add(ADD_BUFFERS(BUFFER_PARAM) ADD_SCALARS(SCALAR_PARAM) int unused)
         store(load(a, i, r.end, 0.0f) + load(b, i, r.end, 0.0f), y, i, r.end);
 }
 
-/* ---- embed: a group per row ------------------------------------------------------------------------------------------ */
+/* ---- embed: a group per row -------------------------------------------------------------------------------------- */
 
 static void embed(int id, int n_rows_table, int cols, global const void *table, global float *y, bool f16)
 {
@@ -207,13 +209,14 @@ kernel void embed_f16(EMBED_BUFFERS(BUFFER_PARAM, half) EMBED_SCALARS(SCALAR_PAR
     embed(ids[get_group_id(0)], n_rows_table, cols, table, y + get_group_id(0) * (size_t) cols, true);
 }
 
-/* ---- argmax: a group per row; the largest value, then the first place that has it -------------------------------------- */
+/* ---- argmax: a group per row; the largest value, then the first place that has it -------------------------------- */
 
 /* -inf for a row of nothing but NaN: x > top is false for NaN. */
 WITH_LOCAL float row_max(local float *part, global const float *x, size_t cols)
 {
     fvec top[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
     for (size_t i = get_local_id(0) * VEC; i < cols; i += 4 * STRIDE)
+        #pragma unroll
         for (int u = 0; u < 4; u++) {
             const fvec v = load(x, i + u * STRIDE, cols, -INFINITY);
             top[u] = v > top[u] ? v : top[u];
@@ -251,13 +254,14 @@ kernel void argmax(ARGMAX_BUFFERS(BUFFER_PARAM) ARGMAX_SCALARS(SCALAR_PARAM) int
         ids[row] = lowest < INT_MAX ? lowest : 0;
 }
 
-/* ---- sample: a group per row ----------------------------------------------------------------------------------------- *
- * The same id on every device for the same x, u and temperature. Weights are e^((x - max) / T) of exp.h, exactly 1 for the
- * maximum (so +inf wins), 0 for NaN. A row is cut into chunks of 256 = 16 lanes * 16. A chunk's sum adds lane by lane in
- * order, then halves the lanes; chunk sums add up in order; inside the chunk in which the running sum passes u * total,
- * weights add one by one. Rounding can keep that inner walk short of its mark: the chunk's last index of non-zero weight
- * then stands for it. u outside [0, 1) or NaN gives the row's last index of non-zero weight, or 0 in a row of NaN. */
+/* ---- sample: a group per row ------------------------------------------------------------------------------------ */
 
+/* The same id on every device for the same x, u and temperature. Weights are e^((x - max) / T) of exp.h, exactly 1 for
+ * the maximum (so +inf wins), 0 for NaN. A row is cut into chunks of 256 = 16 lanes * 16. A chunk's sum adds lane by
+ * lane in order, then halves the lanes; chunk sums add up in order; inside the chunk in which the running sum passes
+ * u * total, weights add one by one. Rounding can keep that inner walk short of its mark: the chunk's last index of
+ * non-zero weight then stands for it. u outside [0, 1) or NaN gives the row's last index of non-zero weight, or 0 in
+ * a row of NaN. */
 enum { CHUNK = 256, LANES = 16 };
 
 static fvec weights(fvec v, float top, float inv_temperature)
@@ -273,6 +277,7 @@ static float chunk_sum(global const float *x, size_t begin, size_t cols, float t
     for (int u = 0; u < LANES / VEC; u++)
         sum[u] = 0.0f;
     for (size_t i = begin; i < begin + CHUNK; i += LANES)
+        #pragma unroll
         for (int u = 0; u < LANES / VEC; u++)
             sum[u] += weights(load(x, i + u * VEC, cols, NAN), top, inv_temperature);
 
@@ -285,8 +290,8 @@ static float chunk_sum(global const float *x, size_t begin, size_t cols, float t
     return lane[0];
 }
 
-/* Adds chunk sums in order up to the chunk whose sum would pass target; *chunk: its number, or the number of chunks. Every
- * item makes the same additions, so all leave the loop together. */
+/* Adds chunk sums in order up to the chunk whose sum would pass target; *chunk: its number, or the number of chunks.
+ * Every item makes the same additions, so all leave the loop together. */
 WITH_LOCAL float sum_chunks(local float *part, global const float *x, size_t cols, float top, float inv_temperature,
                             float target, int *chunk)
 {
@@ -311,7 +316,8 @@ WITH_LOCAL float sum_chunks(local float *part, global const float *x, size_t col
 }
 
 /* First index in [begin, end) at which sum passes target, else the last one of non-zero weight, else 0. */
-static int walk(global const float *x, size_t begin, size_t end, float top, float inv_temperature, float sum, float target)
+static int walk(global const float *x, size_t begin, size_t end, float top, float inv_temperature, float sum,
+                float target)
 {
     int last = 0;
     for (size_t i = begin; i < end; i += VEC) {

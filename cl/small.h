@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * small.h - arguments of the small operations; they live in one program, so that a model needs one build for all of them */
+ * small.h - arguments of the small operations; they live in one program, so that a model needs one build for all of
+ * them */
 #ifndef SMALL_H
 #define SMALL_H
 #include "common.h"
@@ -8,8 +9,8 @@
 #define RMSNORM_BUFFERS(X) X(const float, x) X(const float, w) X(float, y)
 #define RMSNORM_SCALARS(X) X(i32, rows) X(i32, cols) X(f32, eps)
 
-/* Rotates q in place; rotated k, and v, go to token pos[b] of the cache. KV_T: the entry's, float or half (ROPE_BUFFERS is
- * expanded once per type). */
+/* Rotates q in place; rotated k, and v, go to token pos[b] of the cache. KV_T: the entry's, float or half
+ * (ROPE_BUFFERS is expanded once per type). */
 #define ROPE_BUFFERS(X, KV_T) \
     X(const u64, angles) X(const int, pos) X(float, q) X(const float, k) X(const float, v) X(const int, block_table) \
     X(KV_T, k_cache) X(KV_T, v_cache)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * softmax.c - what the host must know about softmax.cl */
 #include "registry.h"
+#include "row_params.h"
 #include "softmax.h"
-
-enum { WG, VEC };
 
 /* Below this many elements a split is dearer than what it saves: two launches against a microsecond of arithmetic. */
 enum { MIN_CHUNK = 1024 };
@@ -12,18 +11,15 @@ static const char *softmax_reject(const struct problem *p, const struct device *
 {
     if (p->softmax.cols > INT32_MAX || p->softmax.rows > INT32_MAX)
         return "rows and cols must be below 2^31";
-    if ((size_t) cfg[WG] > d->max_wg || (size_t) cfg[WG] > d->max_items[0])
-        return "WG is over the device limit";
-    if (cfg[WG] * sizeof(float) > d->local_bytes)
-        return "WG floats do not fit local memory";
-    return NULL;
+    return row_reject(d, cfg);
 }
 
 static bool softmax_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    if (d->cpu_like != (cfg[WG] == 1))
+    const bool for_gpus = cfg[WG] > 1;
+    if (d->cpu_like ? for_gpus : !for_gpus && row_max_wg(d) >= 64)
         return true; /* the other kind of device's: 7 to 30 times slower */
-    return cfg[WG] > 1 && cfg[WG] * cfg[VEC] > 2 * p->softmax.cols; /* half of the group would idle */
+    return cfg[WG] > 64 && cfg[WG] * cfg[VEC] > 2 * p->softmax.cols; /* half of the group would idle */
 }
 
 /* Work-groups that fill the device: enough per compute unit to even out, 16 at least (fewer may land on one thread). */
@@ -53,35 +49,26 @@ static struct geometry softmax_geometry(const struct problem *p, const struct de
                              .workspace_bytes = ever_split ? 2 * sizeof(float) * (size_t) groups_wanted(d) : 0};
 }
 
-static double expect(const struct device *d, int *cfg, double cpu_share, double gpu_share)
-{
-    cfg[WG] = d->cpu_like || d->max_wg < 64 ? 1 : d->max_wg < 256 ? 64 : 256;
-    cfg[VEC] = d->cpu_like ? 16 : 4;
-    return d->cpu_like ? cpu_share : gpu_share;
-}
-
 static double three_pass_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p;
-    return expect(d, cfg, 0.5, 0.5);
+    row_choose(d, cfg);
+    return 0.5;
 }
 
 static double online_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p;
-    return expect(d, cfg, 0.6, 0.6);
+    row_choose(d, cfg);
+    return 0.6;
 }
 
 static double two_pass_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p;
-    return expect(d, cfg, 0.65, 0.55);
+    row_choose(d, cfg);
+    return d->cpu_like ? 0.65 : 0.55;
 }
-
-#define SOFTMAX_PARAMS                                                                                                 \
-    {                                                                                                                  \
-        [WG] = PARAM(WG, 1, 64, 256), [VEC] = PARAM(VEC, 16, 4, 1)                                                     \
-    }
 
 const struct kernel softmax_three_pass = {
     .name = "softmax/three-pass",
@@ -90,7 +77,7 @@ const struct kernel softmax_three_pass = {
     .family = "three-pass",
     .source = &cl_softmax,
     .entry = {"softmax_three_pass", "softmax_write"},
-    .params = SOFTMAX_PARAMS,
+    .params = ROW_PARAMS,
     .reject = softmax_reject,
     .prune = softmax_prune,
     .expect = three_pass_expect,
@@ -104,7 +91,7 @@ const struct kernel softmax_online = {
     .family = "online",
     .source = &cl_softmax,
     .entry = {"softmax_online", "softmax_write"},
-    .params = SOFTMAX_PARAMS,
+    .params = ROW_PARAMS,
     .reject = softmax_reject,
     .prune = softmax_prune,
     .expect = online_expect,
@@ -118,7 +105,7 @@ const struct kernel softmax_two_pass = {
     .family = "two-pass",
     .source = &cl_softmax,
     .entry = {"softmax_two_pass", "softmax_write_pairs"},
-    .params = SOFTMAX_PARAMS,
+    .params = ROW_PARAMS,
     .reject = softmax_reject,
     .prune = softmax_prune,
     .expect = two_pass_expect,

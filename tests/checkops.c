@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ * checkops.c - device arrays with guard bands, seeded numbers, comparison */
+#include "checkops.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD_BYTES = 256 };
+
+struct tester t;
+
+bool check(bool ok, const char *format, ...)
+{
+    ok ? t.passed++ : t.failed++;
+    if (!ok && t.failed <= 40) { /* more would bury the first */
+        va_list args;
+        va_start(args, format);
+        printf("FAIL [%s] ", t.setup);
+        vprintf(format, args);
+        printf("\n");
+        va_end(args);
+    }
+    return ok;
+}
+
+void must(bool ok, const char *what)
+{
+    if (ok)
+        return;
+    printf("FAIL [%s] %s: %s\n", t.setup ? t.setup : "", what, fdec_last_error());
+    exit(1);
+}
+
+uint64_t random_u64(void) /* splitmix64 */
+{
+    uint64_t z = (t.seed += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+float uniform(float lo, float hi)
+{
+    return lo + (hi - lo) * (float) (random_u64() >> 40) * 0x1p-24f;
+}
+
+float *floats(size_t n, float lo, float hi)
+{
+    float *x = malloc(n * sizeof *x);
+    must(x != NULL, "malloc");
+    for (size_t i = 0; i < n; i++)
+        x[i] = uniform(lo, hi);
+    return x;
+}
+
+fdec_buffer put(const void *data, size_t bytes, size_t elem)
+{
+    const size_t offset = GUARD_BYTES + elem, all = offset + bytes + GUARD_BYTES;
+    unsigned char *host = malloc(all);
+    cl_int err;
+    must(host && t.n_devs < MAX_DEVS, "put");
+    memset(host, POISON, all);
+    if (data)
+        memcpy(host + offset, data, bytes);
+    struct dev *d = &t.devs[t.n_devs++];
+    *d = (struct dev){clCreateBuffer(t.context, CL_MEM_COPY_HOST_PTR, all, host, &err), offset, bytes};
+    must(err == CL_SUCCESS, "clCreateBuffer");
+    free(host);
+    return (fdec_buffer){d->mem, offset};
+}
+
+void get(fdec_buffer b, void *out, const char *what)
+{
+    const struct dev *d = t.devs;
+    while (d->mem != b.mem)
+        d++;
+    const size_t all = d->offset + d->bytes + GUARD_BYTES;
+    unsigned char *host = malloc(all);
+    must(host && clEnqueueReadBuffer(t.queue, d->mem, CL_TRUE, 0, all, host, 0, NULL, NULL) == CL_SUCCESS, what);
+    bool whole = true;
+    for (size_t i = 0; i < d->offset; i++)
+        whole &= host[i] == POISON;
+    for (size_t i = d->offset + d->bytes; i < all; i++)
+        whole &= host[i] == POISON;
+    check(whole, "%s: wrote outside its output", what);
+    memcpy(out, host + d->offset, d->bytes);
+    free(host);
+}
+
+void drop(void)
+{
+    while (t.n_devs > 0)
+        clReleaseMemObject(t.devs[--t.n_devs].mem);
+}
+
+bool within(float got, double want, double bound)
+{
+    if (isnan(want) || isinf(want))
+        return isnan(want) ? isnan(got) : got == want;
+    return fabs(got - want) <= bound; /* false for NaN */
+}
+
+void compare(const float *got, const double *want, const double *bound, size_t n, const char *what, int rows, int cols)
+{
+    size_t bad = 0;
+    while (bad < n && within(got[bad], want[bad], bound[bad]))
+        bad++;
+    if (bad < n)
+        check(false, "%s %d x %d: [%zu] is %.9g, not %.9g +- %.3g", what, rows, cols, bad, got[bad], want[bad],
+              bound[bad]);
+    else
+        check(true, "%s", what);
+}
+
+bool wanted(size_t n)
+{
+    return !t.tiny || n <= 260;
+}
+
+void ran(fdec_status st, const char *what)
+{
+    check(st == FDEC_OK, "%s: %s", what, fdec_last_error());
+}
+
+double half_value(uint16_t h)
+{
+    const int e = h >> 10 & 31, m = h & 1023;
+    const double v = e == 31 ? (m ? NAN : INFINITY) : ldexp(e ? 1024 + m : m, (e ? e : 1) - 25);
+    return h & 0x8000 ? -v : v;
+}
+
+double half_nearest(double v)
+{
+    int e;
+    frexp(v, &e); /* |v| in [2^(e-1), 2^e) */
+    e = e < -13 ? -13 : e;
+    const double r = ldexp(rint(ldexp(v, 11 - e)), e - 11);
+    return fabs(r) > 65504 ? copysign(INFINITY, v) : r;
+}
