@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
  *
- * vec/...: HEADS, PREFETCH, PARTS.  wg/...: HEADS, PARTS, WG, TILE. PARTS is the number of work-groups wanted per compute unit;
- * the keys of a sequence are split until there are that many, or until a split would be too short to be worth its merge. */
+ * vec/...: HEADS, PREFETCH, PARTS.  wg/...: HEADS, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
+ * compute unit; the keys of a sequence are split until there are that many, or until a split would be too short to be
+ * worth its merge. */
 #include "attn.h"
 #include "registry.h"
 
@@ -46,7 +47,8 @@ static int64_t splits_of(const struct attn_problem *p, const struct split_rule *
     return MAX(1, MIN(div_up(r->wanted, groups), div_up(p->len, r->min_keys)));
 }
 
-/* B * ceil(wanted / (B * units)) <= B + wanted / units for every batch up to B, so this is enough for all smaller ranges. */
+/* B * ceil(wanted / (B * units)) <= B + wanted / units for every batch up to B, so this is enough for all smaller
+ * ranges. */
 static size_t workspace_of(const struct attn_problem *p, const struct split_rule *r)
 {
     const int64_t units = p->n_kv_heads * n_chunks(p, r->heads);
@@ -55,10 +57,11 @@ static size_t workspace_of(const struct attn_problem *p, const struct split_rule
     return (size_t) partials * ((size_t) p->head_dim + 2) * sizeof(float);
 }
 
-static struct geometry geometry_of(const struct attn_problem *p, const struct split_rule *r, size_t items, size_t merge_items)
+static struct geometry geometry_of(const struct attn_problem *p, const struct split_rule *r, size_t items,
+                                   size_t merge_items)
 {
     const int64_t splits = splits_of(p, r);
-    return (struct geometry) {
+    return (struct geometry){
         .n_launches = 2,
         .launch = {{.global = {(size_t) (p->batch * splits * n_chunks(p, r->heads)) * items, (size_t) p->n_kv_heads},
                     .local = {items, 1}},
@@ -90,7 +93,7 @@ static const int vec_heads[] = {1, 2, 4, 8, 16};
 
 static struct split_rule vec_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule) {(int64_t) d->compute_units * cfg[VEC_PARTS], 4 * VEC_BLOCK, cfg[VEC_HEADS]};
+    return (struct split_rule){(int64_t) d->compute_units * cfg[VEC_PARTS], 4 * VEC_BLOCK, cfg[VEC_HEADS]};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -127,15 +130,15 @@ static const int wg_heads[] = {1, 2, 4, 8};
 
 static struct split_rule wg_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule) {(int64_t) d->compute_units * cfg[WG_PARTS], 2 * cfg[WG_TILE], cfg[WG_HEADS]};
+    return (struct split_rule){(int64_t) d->compute_units * cfg[WG_PARTS], 2 * cfg[WG_TILE], cfg[WG_HEADS]};
 }
 
-/* sizeof(struct tile) of attn_wg.h, rounded up. */
+/* sizeof(struct tile) of attn_wg.cl, rounded up. */
 static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
 {
     const int d = p->head_dim, vecs = d / 4, tile = cfg[WG_TILE], chunk = chunk_heads(p, cfg[WG_HEADS]);
     const int lanes = d >= 32 ? 8 : d >= 16 ? 4 : 2, rows = MAX(1, cfg[WG_WG] / vecs);
-    const int scratch = MAX(chunk * tile * (lanes + 1), rows * d);
+    const int scratch = chunk * MAX(tile * (lanes + 1), rows * d);
     const int floats = chunk * d + scratch + chunk * (2 * tile + tile / 8 + 1);
     return (size_t) round_up(4 * floats + 8 * tile + 8, 16) + 16;
 }
@@ -189,8 +192,8 @@ static struct geometry wg_geometry(const struct problem *p, const struct device 
 static void define(const struct problem *p, fdec_scheme scheme, char *opt)
 {
     const struct attn_problem *a = &p->attn;
-    append(opt, MAX_DEFINES, " -DHEAD_DIM=%d -DGROUP=%d -DKV_F16=%d -DSCHEME=%d", a->head_dim, a->n_heads / a->n_kv_heads,
-           a->kv.type == FDEC_F16, (int) scheme);
+    append(opt, MAX_DEFINES, " -DHEAD_DIM=%d -DGROUP=%d -DKV_F16=%d -DSCHEME=%d", a->head_dim,
+           a->n_heads / a->n_kv_heads, a->kv.type == FDEC_F16, (int) scheme);
 }
 
 static void define_unified(const struct problem *p, char *opt)
@@ -208,7 +211,8 @@ static void define_pair(const struct problem *p, char *opt)
     define(p, FDEC_SCHEME_PAIR, opt);
 }
 
-/* Taking no maximum saves 4 to 12 % in cache, nothing from memory; `online` and `pair` differ in how often they rescale. */
+/* Taking no maximum saves 4 to 12 % in cache, nothing from memory; `online` and `pair` differ in how often they
+ * rescale. */
 static double vec_expect_online(const struct problem *p, const struct device *d, int *cfg)
 {
     return 0.97 * vec_expect(p, d, cfg);
@@ -229,19 +233,19 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
     return 0.96 * wg_expect(p, d, cfg);
 }
 
-#define VEC_COMMON                                                                                                         \
-    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                      \
-    .params = {[VEC_HEADS] = {"HEADS", vec_heads, ARRAY_LEN(vec_heads)},                                                   \
-               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1),                                                                     \
-               [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                                                                      \
+#define VEC_COMMON                                                                                                     \
+    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .params = {[VEC_HEADS] = {"HEADS", vec_heads, ARRAY_LEN(vec_heads)},                                               \
+               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1),                                                                 \
+               [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                                                                  \
     .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry
 
-#define WG_COMMON                                                                                                          \
-    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                       \
-    .params = {[WG_HEADS] = {"HEADS", wg_heads, ARRAY_LEN(wg_heads)},                                                      \
-               [WG_PARTS] = PARAM(PARTS, 4, 2, 8),                                                                         \
-               [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                      \
-               [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                       \
+#define WG_COMMON                                                                                                      \
+    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
+    .params = {[WG_HEADS] = {"HEADS", wg_heads, ARRAY_LEN(wg_heads)},                                                  \
+               [WG_PARTS] = PARAM(PARTS, 4, 2, 8),                                                                     \
+               [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \
+               [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                   \
     .reject = wg_reject, .prune = wg_prune, .geometry = wg_geometry
 
 const struct kernel attn_vec_unified = {

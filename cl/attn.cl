@@ -4,31 +4,33 @@
  *   q, out [B, H, D] f32, may be the same buffer     lens [B]        block_table [B, max_blocks]
  *   k, v   KV_T, at block*block_stride + slot*token_stride + g*head_stride (flashdec.h)      lse [B, H] f32
  *
- * Launch 1, attn_vec (attn_vec.h) or attn_wg (attn_wg.h): the keys of a sequence are cut into n_splits runs; each gives a
- * partial per query head,
+ * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys of a sequence are cut into n_splits runs; each
+ * gives a partial per query head,
  *
  *     (num[D], den, n)   standing for   num * 2^n = sum_i e^x_i v_i   and   den * 2^n = sum_i e^x_i
  *
- * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den * 2^(n - N), one
- * division, LSE = ln den + N ln 2. The schemes differ only in when n moves:
- *   unified  never: n = round(phi log2 e), the merge is plain sums, no maximum is taken. Guarded afterwards: a partial with
- *            !(den and every |num| <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with
+ * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den times
+ * 2^(n-N), one division, LSE = ln den + N ln 2. The schemes differ only in when n moves:
+ *   unified  never: n = round(phi log2 e), the merge is plain sums, no maximum is taken. Guarded afterwards: a partial
+ *            with !(den and every |num| <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with
  *            the other heads of its chunk, which are not).
- *            Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80, far from overflow, because the merge
- *            drops what is 2^128 smaller than another partial: under 2^-47 of the row even so.
+ *            Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80, far from overflow, because the
+ *            merge drops what is 2^128 smaller than another partial: under 2^-47 of the row even so.
  *   online   whenever the maximum of a block of keys is larger
  *   pair     when it is larger by more than 2^32: (m, n) arithmetic, hardly ever rescaled, cannot overflow
- * A split without keys has n = -inf, num = den = 0; a row of nothing else gives out = 0, lse = -inf. Scores of -inf have n =
- * EXP_NONE. Keys that are not there (past the length, or in a block outside the pool) are never multiplied, not even by 0.
+ * A split without keys has n = -inf, num = den = 0; a row of nothing else gives out = 0, lse = -inf. Scores of -inf
+ * have n = EXP_NONE. Keys that are not there (past the length, or in a block outside the pool) are never multiplied,
+ * not even by 0.
  *
  * work, R = B*H rows, S = n_splits, floats:   num [R][S][D] | den [R][S] | n [R][S]
  *
- * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length is outside 0..max_len; [2] (page, kv head)
- * whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the page.
+ * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length is outside 0..max_len; [2] (page,
+ * kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the page.
  *
  * Results repeat bit for bit: fixed order everywhere, no floating atomics.
  *
- * HEAD_DIM D, GROUP = H/G, KV_F16, SCHEME (fdec_scheme): the problem. HEADS query heads in a chunk; vec: PREFETCH; wg: WG, TILE. */
+ * HEAD_DIM D, GROUP = H/G, KV_F16, SCHEME (fdec_scheme): the problem. HEADS query heads in a chunk; vec: PREFETCH; wg:
+ * WG, TILE. */
 #include "attn.h"
 #if !defined(HEAD_DIM) || !defined(GROUP) || !defined(KV_F16) || !defined(SCHEME) || !defined(HEADS)
 #error "attn.cl needs HEAD_DIM, GROUP, KV_F16, SCHEME and HEADS"
@@ -54,7 +56,8 @@ typedef PASTE(float, WIDTH) vec;
 #define KV_T float
 #endif
 
-/* Vector j of a row of D elements. Rows are aligned to their elements only. The last one of float16 may have 8 lanes. */
+/* Vector j of a row of D elements. Rows are aligned to their elements only. The last one of float16 may have 8 lanes.
+ * */
 static vec row_load(global const float *p, int j)
 {
 #if WIDTH == 16
@@ -115,7 +118,8 @@ struct task {
     struct cache cache;
 };
 
-/* Splits are whole multiples of `unit` keys, as even as can be: the sequence's own length decides, not the batch's longest. */
+/* Splits are whole multiples of `unit` keys, as even as can be: the sequence's own length decides, not the batch's
+ * longest. */
 static void find_task(struct task *k, global const int *lens, global const int *block_table, global const float *phi,
                       global uint *counts, ATTN_SCALARS(SCALAR_PARAM) int unit)
 {
@@ -127,7 +131,7 @@ static void find_task(struct task *k, global const int *lens, global const int *
     k->phi = phi ? phi + g * GROUP + chunk * CHUNK : 0;
     k->n_splits = n_splits;
     k->split = id % per_seq / N_CHUNKS;
-    k->n_heads = min(CHUNK, GROUP - chunk * CHUNK);
+    k->n_heads = GROUP % CHUNK == 0 ? CHUNK : min(CHUNK, GROUP - chunk * CHUNK);
     k->n_rows = (size_t) batch * get_num_groups(1) * GROUP;
     k->row = ((size_t) b * get_num_groups(1) + g) * GROUP + chunk * CHUNK;
 
@@ -185,12 +189,13 @@ static float first_exponent(const struct task *k, int head, bool moving)
 }
 
 #ifdef WG
-#include "attn_wg.h"
+#include "attn_wg.cl"
 #else
-#include "attn_vec.h"
+#include "attn_vec.cl"
 #endif
 
-/* ---- launch 2: one group per row, items share its vectors ---------------------------------------------------------- */
+/* ---- launch 2: one group per row, items share its vectors ----------------------------------------------------------
+ * */
 
 kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {

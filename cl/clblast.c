@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * clblast.c - the conventional GEMM of another library: y = bias + residual (linear_start), then CLBlast adds x W^T
  *
- * CLBlast compiles at its first call, may allocate and copy W, and is not safe to call from several threads: the engine holds
- * the context's host lock around it. Its half GEMM accumulates in half, so f32 only. */
+ * CLBlast compiles at its first call, may allocate and copy W, and is not safe to call from several threads: the engine
+ * holds the context's host lock around it. Its half GEMM accumulates in half, so f32 only. */
 #include "registry.h"
 #include "linear.h"
 #include <clblast_c.h>

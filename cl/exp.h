@@ -3,7 +3,7 @@
  *
  * Define EXP_WIDTH (1, 2, 4, 8 or 16) before including: fvec is float or floatW, ivec int or intW.
  *
- *     m = exp_pair(x, &n)   e^x = m * 2^n, n integer-valued, m in [0.70, 1.42]: cannot overflow
+ *     m = exp_pair(x, &n)   e^x = m * 2^n, n integer-valued, m in [0.70, 1.42] (2.4 near |x| = 2^22)
  *     exp2i(n)              2^n for an integer-valued n: 0 below -126, inf above 127;  exp2i_1: of one float
  *     exp_plain(x)          e^x as a float: 0 below 2^-126, inf from 2^127.5
  *     exp_log(sum, n)       ln(sum * 2^n), one float: the way back, n as exp_pair made it
@@ -14,8 +14,9 @@
  *        +inf, NaN m is NaN: a sum that holds it is NaN, whatever n it is scaled by
  * Largest of two n: n > N ? n : N, never fmax, and start from N = EXP_NONE with a sum of 0.
  *
- * The rounding to n adds 1.5 * 2^23, whose last bit counts ones. Past |x| = 2^22 that no longer holds; neighbouring floats are
- * then at least 0.5 apart, an x is known no better than that, and n = 2x, m = 1 stands in: an integer, exact, and in order.
+ * The rounding to n adds 1.5 * 2^23, whose last bit counts ones. Past |x| = 2^22 that no longer holds; neighbouring
+ * floats are then at least 0.5 apart, an x is known no better than that, and n = 2x, m = 1 stands in: an integer,
+ * exact, and in order.
  *
  * Nothing here may be contracted or reordered, so explicit fma() and FP_CONTRACT OFF, for the including file too. */
 #ifndef EXP_H

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * linear.c - what the host must know about linear.cl
  *
- * The shares that expect() returns are of the roofline max(bytes / read rate, flops / FMA rate); on CPUs they are rounded
- * measurements (two Zen 4 cores through PoCL), on GPUs estimates. Their order alone decides, and only where no table does. */
+ * The shares that expect() returns are of the roofline max(bytes / read rate, flops / FMA rate); on CPUs they are
+ * rounded measurements (two Zen 4 cores through PoCL), on GPUs estimates. Their order alone decides, and only where no
+ * table does. */
 #include "registry.h"
 #include "linear.h"
 
-/* ---- common -------------------------------------------------------------------------------------------------------- */
+/* ---- common ------------------------------------------------------------------------------------------------------ */
 
 /* Sizes are 32-bit in the kernels, and steps past the end must not wrap. */
 static const char *common_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes)
@@ -36,7 +37,7 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
-/* ---- CPUs: one work-item per group --------------------------------------------------------------------------------- */
+/* ---- CPUs: one work-item per group ------------------------------------------------------------------------------- */
 
 /* Enough groups to even out the cores, no more than there are tiles. */
 static size_t vec_groups(const struct device *d, int64_t tiles)
@@ -192,7 +193,7 @@ const struct kernel linear_vec_gemm = {
     .geometry = vec_gemm_geometry,
 };
 
-/* ---- GPUs: work-groups --------------------------------------------------------------------------------------------- */
+/* ---- GPUs: work-groups ------------------------------------------------------------------------------------------- */
 
 enum { WGV_WG, WGV_ROWS, WGV_TM, WGV_VEC };
 

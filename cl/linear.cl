@@ -4,19 +4,19 @@
  *   x, y, bias, residual  f32;  W  f32 or f16, as it lies in a model file: never copied or transposed in global memory.
  *   Any M, N, K >= 1. residual may be y: each element is read and then written by the same work-item.
  *
- * One program holds one variant, named by a macro that linear.c defines with the variant's parameters. Sums are float32 in
- * an order that shape and configuration fix, so a run repeats bit for bit. Rows and tokens beyond N and M are computed on
- * a clamped index and not stored; columns beyond K count as 0 on both sides.
+ * One program holds one variant, named by a macro that linear.c defines with the variant's parameters. Sums are float32
+ * in an order that shape and configuration fix, so a run repeats bit for bit. Rows and tokens beyond N and M are
+ * computed on a clamped index and not stored; columns beyond K count as 0 on both sides.
  *
  * For CPUs: one work-item per group, float16 vectors, a contiguous run of rows per group.
- *   linear_vec        dot products. MR tokens x NR rows of vector sums in registers, one horizontal sum at the end. Blocks
- *                     of MR*PASSES tokens share a tile of W, KT columns wide so that it stays in the first-level cache;
- *                     each pass prefetches its part of the next tile. With MR = 1 it is the GEMV.
- *   linear_vec_gemm   outer products. KT columns of 16*NV rows of W are transposed into private memory once and serve all
- *                     tokens, MR at a time; y holds the partial sums between the K tiles.
+ *   linear_vec        dot products. MR tokens x NR rows of vector sums in registers, one horizontal sum at the end.
+ *                     Blocks of MR*PASSES tokens share a tile of W, KT columns wide so that it stays in the first-level
+ *                     cache; each pass prefetches its part of the next tile. With MR = 1 it is the GEMV.
+ *   linear_vec_gemm   outer products. KT columns of 16*NV rows of W are transposed into private memory once and serve
+ *                     all tokens, MR at a time; y holds the partial sums between the K tiles.
  * For GPUs:
- *   linear_wg_gemv    a group per ROWS rows; items stride K, VEC columns at a time; TM tokens at a time; a tree of fixed
- *                     shape in local memory, 4*TM*ROWS*WG bytes.
+ *   linear_wg_gemv    a group per ROWS rows; items stride K, VEC columns at a time; TM tokens at a time; a tree of
+ *                     fixed shape in local memory, 4*TM*ROWS*WG bytes.
  *   linear_wg_flat    TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way
  *                     while tile t is used. 8*(TM+TN)*(TK+4) bytes local. K may be split into n_splits parts, which
  *                     linear_merge sums in order: work is [n_splits, M, N].
@@ -37,6 +37,11 @@
 #define W_ALIGNED(n, p) (*(global const PASTE(float, n) *) (p))
 #endif
 
+/* UNROLL: loops over tiles in registers, since an array is in registers only where every index is a constant.
+ * ROLL: loops that run rarely and would cost more to compile, unrolled, than they save. */
+#define UNROLL _Pragma("unroll")
+#define ROLL   _Pragma("unroll 1")
+
 /* The whole argument list of the operation, for every kernel here. */
 #define LINEAR_ARGS LINEAR_BUFFERS(BUFFER_PARAM) LINEAR_SCALARS(SCALAR_PARAM) int unused
 #define BIAS        (HAS(bias) ? bias : 0)
@@ -52,7 +57,7 @@ static float finish(float sum, size_t at, int row, global const float *bias, glo
     return sum;
 }
 
-/* ---- CPUs --------------------------------------------------------------------------------------------------------- */
+/* ---- CPUs -------------------------------------------------------------------------------------------------------- */
 
 #if defined(LINEAR_VEC) || defined(LINEAR_VEC_GEMM)
 typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
@@ -62,25 +67,6 @@ typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL'
 #else
 #define W_LOAD16(p) X_LOAD16(p)
 #endif
-
-/* The first n of 16 elements, the rest 0. */
-static float16 x_part(global const float *p, int n)
-{
-    float v[16];
-    #pragma unroll
-    for (int i = 0; i < 16; i++)
-        v[i] = i < n ? p[i] : 0.0f;
-    return vload16(0, v);
-}
-
-static float16 w_part(global const W_T *p, int n)
-{
-    float v[16];
-    #pragma unroll
-    for (int i = 0; i < 16; i++)
-        v[i] = i < n ? W_LOAD1(p + i) : 0.0f;
-    return vload16(0, v);
-}
 
 /* The items first..last-1 of n that this group takes: contiguous, none empty, as even as can be. */
 static int share_of(int n, size_t group, size_t groups)
@@ -97,6 +83,29 @@ static int share_of(int n, size_t group, size_t groups)
 #define KT     512                       /* columns of a tile when there is more than one pass */
 #define LINE   (64 / (int) sizeof(W_T))  /* columns in a cache line */
 
+/* The last k % 16 elements of a row of k, in some lanes that depend on k alone; the other lanes 0. */
+static float16 x_tail(global const float *row, int k)
+{
+    const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    float v[16];
+    if (k >= 16)
+        return select((float16) 0.0f, X_LOAD16(row + k - 16), lane >= 16 - k % 16);
+    ROLL for (int i = 0; i < 16; i++)
+        v[i] = i < k ? row[i] : 0.0f;
+    return vload16(0, v);
+}
+
+static float16 w_tail(global const W_T *row, int k)
+{
+    const int16 lane = (int16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    float v[16];
+    if (k >= 16)
+        return select((float16) 0.0f, W_LOAD16(row + k - 16), lane >= 16 - k % 16);
+    ROLL for (int i = 0; i < 16; i++)
+        v[i] = i < k ? W_LOAD1(row + i) : 0.0f;
+    return vload16(0, v);
+}
+
 static float sum16(float16 v)
 {
     const float8 a = v.lo + v.hi;
@@ -105,8 +114,8 @@ static float sum16(float16 v)
     return c.lo + c.hi;
 }
 
-/* acc[t][r] += x_row[t] . w_row[r] over the columns k0..k1-1. Every `every` steps of 16 columns (0: never) one cache line
- * of each row is prefetched, from column `ahead` on, counted from the row's start. */
+/* acc[t][r] += x_row[t] . w_row[r] over the columns k0..k1-1; k1 is K or k1 - k0 a multiple of 16. Every `every` steps
+ * of 16 columns (0: never) one cache line of each row is prefetched, from column `ahead` on, counted from its start. */
 static void vec_dot(float16 acc[MR][NR], global const float *const x_row[MR], global const W_T *const w_row[NR], int k0,
                     int k1, size_t ahead, int every)
 {
@@ -115,35 +124,28 @@ static void vec_dot(float16 acc[MR][NR], global const float *const x_row[MR], gl
     for (int i = k0; i < k16; i += 16) {
 #if HAVE_PREFETCH
         if (--wait == 0) {
-            #pragma unroll
-            for (int r = 0; r < NR; r++)
+            UNROLL for (int r = 0; r < NR; r++)
                 __builtin_prefetch((const void *) (size_t) (w_row[r] + ahead));
             ahead += LINE;
             wait = every;
         }
 #endif
         float16 xv[MR];
-        #pragma unroll
-        for (int t = 0; t < MR; t++)
+        UNROLL for (int t = 0; t < MR; t++)
             xv[t] = X_LOAD16(x_row[t] + i);
-        #pragma unroll
-        for (int r = 0; r < NR; r++) {
+        UNROLL for (int r = 0; r < NR; r++) {
             const float16 wv = W_LOAD16(w_row[r] + i);
-            #pragma unroll
-            for (int t = 0; t < MR; t++)
+            UNROLL for (int t = 0; t < MR; t++)
                 acc[t][r] = fma(xv[t], wv, acc[t][r]);
         }
     }
     if (k16 < k1) {
         float16 xv[MR];
-        #pragma unroll
-        for (int t = 0; t < MR; t++)
-            xv[t] = x_part(x_row[t] + k16, k1 - k16);
-        #pragma unroll
-        for (int r = 0; r < NR; r++) {
-            const float16 wv = w_part(w_row[r] + k16, k1 - k16);
-            #pragma unroll
-            for (int t = 0; t < MR; t++)
+        UNROLL for (int t = 0; t < MR; t++)
+            xv[t] = x_tail(x_row[t], k1);
+        UNROLL for (int r = 0; r < NR; r++) {
+            const float16 wv = w_tail(w_row[r], k1);
+            UNROLL for (int t = 0; t < MR; t++)
                 acc[t][r] = fma(xv[t], wv, acc[t][r]);
         }
     }
@@ -163,8 +165,7 @@ kernel void linear_vec(LINEAR_ARGS)
         const int kt = passes == 1 ? k : KT;
         for (int tile = first; tile < last; tile++) {
             global const W_T *w_row[NR];
-            #pragma unroll
-            for (int r = 0; r < NR; r++)
+            UNROLL for (int r = 0; r < NR; r++)
                 w_row[r] = w + (size_t) min(tile * NR + r, n - 1) * k;
             for (int k0 = 0; k0 < k; k0 += kt) {
                 const int k1 = min(k - k0, kt) + k0;
@@ -173,26 +174,28 @@ kernel void linear_vec(LINEAR_ARGS)
                 for (int pass = 0; pass < passes; pass++) {
                     const int t0 = m0 + pass * MR;
                     global const float *x_row[MR];
-                    #pragma unroll
-                    for (int t = 0; t < MR; t++)
+                    UNROLL for (int t = 0; t < MR; t++)
                         x_row[t] = x + (size_t) min(t0 + t, m - 1) * k;
                     float16 acc[MR][NR];
-                    #pragma unroll
-                    for (int t = 0; t < MR; t++)
-                        #pragma unroll
-                        for (int r = 0; r < NR; r++)
+                    UNROLL for (int t = 0; t < MR; t++)
+                        UNROLL for (int r = 0; r < NR; r++)
                             acc[t][r] = k0 ? sums[pass][t][r] : (float16) 0.0f;
                     vec_dot(acc, x_row, w_row, k0, k1, next + pass * (kt / LINE) / passes * LINE, every);
-                    #pragma unroll
-                    for (int t = 0; t < MR; t++)
-                        #pragma unroll
-                        for (int r = 0; r < NR; r++) {
+                    if (k1 < k) {
+                        UNROLL for (int t = 0; t < MR; t++)
+                            UNROLL for (int r = 0; r < NR; r++)
+                                sums[pass][t][r] = acc[t][r];
+                        continue;
+                    }
+                    float dots[MR][NR];
+                    UNROLL for (int t = 0; t < MR; t++)
+                        UNROLL for (int r = 0; r < NR; r++)
+                            dots[t][r] = sum16(acc[t][r]);
+                    ROLL for (int t = 0; t < min(MR, m - t0); t++)
+                        ROLL for (int r = 0; r < min(NR, n - tile * NR); r++) {
                             const int row = tile * NR + r;
                             const size_t at = (size_t) (t0 + t) * n + row;
-                            if (k1 < k)
-                                sums[pass][t][r] = acc[t][r];
-                            else if (row < n && t0 + t < m)
-                                y[at] = finish(sum16(acc[t][r]), at, row, BIAS, RESIDUAL);
+                            y[at] = finish(dots[t][r], at, row, BIAS, RESIDUAL);
                         }
                 }
             }
@@ -206,55 +209,42 @@ kernel void linear_vec(LINEAR_ARGS)
 #error "linear_vec_gemm needs MR, NV and KT"
 #endif
 
-static void part_store(global float *p, int n, float16 value)
-{
-    float v[16];
-    vstore16(value, 0, v);
-    for (int i = 0; i < n; i++)
-        p[i] = v[i];
-}
-
-/* Exchanges the off-diagonal blocks of `bit` x `bit` elements; low and high say what stays in which vector. */
-static void swap_blocks(float16 v[16], int bit, uint16 low, uint16 high)
-{
-    #pragma unroll
-    for (int i = 0; i < 16; i++)
-        if (!(i & bit)) {
-            const float16 a = v[i], b = v[i + bit];
-            v[i] = shuffle2(a, b, low);
-            v[i + bit] = shuffle2(a, b, high);
-        }
-}
-
+/* The address of an element is 4 bits of row, then 4 of column. A round rotates it by one bit; four swap the halves. */
 static void transpose16(float16 v[16])
 {
-    swap_blocks(v, 1, (uint16)(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
-                (uint16)(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
-    swap_blocks(v, 2, (uint16)(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
-                (uint16)(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
-    swap_blocks(v, 4, (uint16)(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
-                (uint16)(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
-    swap_blocks(v, 8, (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
-                (uint16)(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+    UNROLL for (int round = 0; round < 4; round++) {
+        float16 turned[16];
+        UNROLL for (int i = 0; i < 8; i++) {
+            turned[2 * i].even = v[i].lo;
+            turned[2 * i].odd = v[i + 8].lo;
+            turned[2 * i + 1].even = v[i].hi;
+            turned[2 * i + 1].odd = v[i + 8].hi;
+        }
+        UNROLL for (int i = 0; i < 16; i++)
+            v[i] = turned[i];
+    }
 }
 
-/* panel[c][v] = column k0 + c of rows row0 + 16*v .. + 15, for c < columns, 0 up to the next multiple of 16. */
+/* panel[c][v] = column k0 + c of rows row0 + 16*v .. + 15, for c < columns. */
 static void pack(float16 panel[KT][NV], global const W_T *w, int row0, int n, int k, int k0, int columns)
 {
-    #pragma unroll
-    for (int v = 0; v < NV; v++)
-        for (int c = 0; c < columns; c += 16) {
+    ROLL for (int v = 0; v < NV; v++) {
+        float16 rows[16];
+        const int whole = columns / 16 * 16, first = row0 + 16 * v;
+        for (int c = 0; c < whole; c += 16) {
             float16 block[16];
-            #pragma unroll
-            for (int r = 0; r < 16; r++) {
-                global const W_T *p = w + (size_t) min(row0 + 16 * v + r, n - 1) * k + k0 + c;
-                block[r] = columns - c >= 16 ? W_LOAD16(p) : w_part(p, columns - c);
-            }
+            ROLL for (int r = 0; r < 16; r++)
+                rows[r] = W_LOAD16(w + (size_t) min(first + r, n - 1) * k + k0 + c);
+            UNROLL for (int i = 0; i < 16; i++)
+                block[i] = rows[i];
             transpose16(block);
-            #pragma unroll
-            for (int i = 0; i < 16; i++)
+            UNROLL for (int i = 0; i < 16; i++)
                 panel[c + i][v] = block[i];
         }
+        ROLL for (int c = whole; c < columns; c++)
+            ROLL for (int r = 0; r < 16; r++)
+                ((float *) &panel[c][v])[r] = W_LOAD1(w + (size_t) min(first + r, n - 1) * k + k0 + c);
+    }
 }
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -276,46 +266,46 @@ kernel void linear_vec_gemm(LINEAR_ARGS)
             for (int t0 = m_first; t0 < m_last; t0 += MR) {
                 float16 acc[MR][NV];
                 global const float *x_row[MR];
-                #pragma unroll
-                for (int t = 0; t < MR; t++) {
+                UNROLL for (int t = 0; t < MR; t++) {
                     x_row[t] = x + (size_t) min(t0 + t, m - 1) * k + k0;
-                    #pragma unroll
-                    for (int v = 0; v < NV; v++)
+                    UNROLL for (int v = 0; v < NV; v++)
                         acc[t][v] = (float16) 0.0f;
                 }
                 for (int c = 0; c < columns; c++)
-                    #pragma unroll
-                    for (int t = 0; t < MR; t++) {
+                    UNROLL for (int t = 0; t < MR; t++) {
                         const float16 xv = (float16) x_row[t][c];
-                        #pragma unroll
-                        for (int v = 0; v < NV; v++)
+                        UNROLL for (int v = 0; v < NV; v++)
                             acc[t][v] = fma(xv, panel[c][v], acc[t][v]);
                     }
-                #pragma unroll
-                for (int t = 0; t < MR; t++)
-                    #pragma unroll
-                    for (int v = 0; v < NV; v++) {
-                        const int row = row0 + 16 * v, here = min(n - row, 16);
-                        const size_t at = (size_t) (t0 + t) * n + row;
-                        if (t0 + t >= m_last || here <= 0)
-                            continue;
-                        float16 sum = acc[t][v];
+                float16 sums[MR * NV];
+                UNROLL for (int i = 0; i < MR * NV; i++)
+                    sums[i] = acc[i / NV][i % NV];
+                ROLL for (int i = 0; i < MR * NV; i++) {
+                    const int token = t0 + i / NV, row = row0 + i % NV * 16;
+                    const size_t at = (size_t) token * n + row;
+                    if (token >= m_last)
+                        break;
+                    if (row + 16 <= n) {
                         if (k0)
-                            sum += x_part(y + at, here);
-                        else {
-                            if (HAS(bias))
-                                sum += x_part(bias + row, here);
-                            if (HAS(residual))
-                                sum += x_part(residual + at, here);
-                        }
-                        part_store(y + at, here, sum);
+                            sums[i] += X_LOAD16(y + at);
+                        if (!k0 && HAS(bias))
+                            sums[i] += X_LOAD16(bias + row);
+                        if (!k0 && HAS(residual))
+                            sums[i] += X_LOAD16(residual + at);
+                        *(global float16_any *) (y + at) = sums[i];
+                        continue;
                     }
+                    ROLL for (int r = 0; r < n - row; r++) {
+                        const float sum = ((float *) &sums[i])[r];
+                        y[at + r] = k0 ? y[at + r] + sum : finish(sum, at + r, row + r, BIAS, RESIDUAL);
+                    }
+                }
             }
         }
 }
 #endif
 
-/* ---- GPUs --------------------------------------------------------------------------------------------------------- */
+/* ---- GPUs -------------------------------------------------------------------------------------------------------- */
 
 #if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_TILE_GEMM)
 /* Whether rows of k elements can be read as whole aligned vectors of `width`. The same answer in every work-item. */
@@ -368,37 +358,29 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
     const bool aligned = rows_aligned(x, w, k, VEC);
     const int whole = k / VEC * VEC;
     global const W_T *w_row[ROWS];
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++)
+    UNROLL for (int r = 0; r < ROWS; r++)
         w_row[r] = w + (size_t) min(row0 + r, n - 1) * k;
 
     for (int t0 = 0; t0 < m; t0 += TM) {
         global const float *x_row[TM];
         vec acc[TM][ROWS];
-        #pragma unroll
-        for (int t = 0; t < TM; t++) {
+        UNROLL for (int t = 0; t < TM; t++) {
             x_row[t] = x + (size_t) min(t0 + t, m - 1) * k;
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++)
+            UNROLL for (int r = 0; r < ROWS; r++)
                 acc[t][r] = (vec) 0.0f;
         }
         for (int i = item * VEC; i < whole; i += WG * VEC) {
             vec wv[ROWS];
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++)
+            UNROLL for (int r = 0; r < ROWS; r++)
                 wv[r] = aligned ? W_ALIGNED(VEC, w_row[r] + i) : W_LOAD(VEC, w_row[r] + i);
-            #pragma unroll
-            for (int t = 0; t < TM; t++) {
+            UNROLL for (int t = 0; t < TM; t++) {
                 const vec xv = aligned ? *(global const vec *) (x_row[t] + i) : PASTE(vload, VEC)(0, x_row[t] + i);
-                #pragma unroll
-                for (int r = 0; r < ROWS; r++)
+                UNROLL for (int r = 0; r < ROWS; r++)
                     acc[t][r] += xv * wv[r];
             }
         }
-        #pragma unroll
-        for (int t = 0; t < TM; t++)
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
+        UNROLL for (int t = 0; t < TM; t++)
+            UNROLL for (int r = 0; r < ROWS; r++) {
                 float sum = sum_vec(acc[t][r]);
                 for (int i = whole + item; i < k; i += WG)
                     sum += x_row[t][i] * W_LOAD1(w_row[r] + i);
@@ -448,39 +430,31 @@ kernel void linear_wg_flat(LINEAR_ARGS)
 
     float4 w_next[W_LOADS], x_next[X_LOADS];
     float acc[RM][RN];
-    #pragma unroll
-    for (int i = 0; i < RM; i++)
-        #pragma unroll
-        for (int j = 0; j < RN; j++)
+    UNROLL for (int i = 0; i < RM; i++)
+        UNROLL for (int j = 0; j < RN; j++)
             acc[i][j] = 0.0f;
 
     /* Step t fetches tile t, computes tile t - 1, then puts tile t into the other buffer. */
     for (int tile = first; tile <= last; tile++) {
         if (tile < last) {
-            #pragma unroll
-            for (int i = 0; i < W_LOADS; i++) {
+            UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG, row = row0 + at / TK4, column = tile * TK + at % TK4 * 4;
                 w_next[i] = w_load4(w + (size_t) min(row, n - 1) * k + column, k - column, aligned);
             }
-            #pragma unroll
-            for (int i = 0; i < X_LOADS; i++) {
+            UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG, token = token0 + at / TK4, column = tile * TK + at % TK4 * 4;
                 x_next[i] = x_load4(x + (size_t) min(token, m - 1) * k + column, k - column, aligned);
             }
         }
         const int now = (tile - first + 1) % 2;
         if (tile > first)
-            #pragma unroll
-            for (int q = 0; q < TK4; q++) {
+            UNROLL for (int q = 0; q < TK4; q++) {
                 float4 wv[RN];
-                #pragma unroll
-                for (int j = 0; j < RN; j++)
+                UNROLL for (int j = 0; j < RN; j++)
                     wv[j] = w_tile[now][my_row + j * ITEMS_N][q];
-                #pragma unroll
-                for (int i = 0; i < RM; i++) {
+                UNROLL for (int i = 0; i < RM; i++) {
                     const float4 xv = x_tile[now][my_token + i][q];
-                    #pragma unroll
-                    for (int j = 0; j < RN; j++) {
+                    UNROLL for (int j = 0; j < RN; j++) {
                         acc[i][j] += xv.x * wv[j].x;
                         acc[i][j] += xv.y * wv[j].y;
                         acc[i][j] += xv.z * wv[j].z;
@@ -489,14 +463,12 @@ kernel void linear_wg_flat(LINEAR_ARGS)
                 }
             }
         if (tile < last) {
-            #pragma unroll
-            for (int i = 0; i < W_LOADS; i++) {
+            UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG;
                 if (at < TN * TK4)
                     w_tile[1 - now][at / TK4][at % TK4] = w_next[i];
             }
-            #pragma unroll
-            for (int i = 0; i < X_LOADS; i++) {
+            UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG;
                 if (at < TM * TK4)
                     x_tile[1 - now][at / TK4][at % TK4] = x_next[i];
@@ -505,10 +477,8 @@ kernel void linear_wg_flat(LINEAR_ARGS)
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
-    #pragma unroll
-    for (int i = 0; i < RM; i++)
-        #pragma unroll
-        for (int j = 0; j < RN; j++) {
+    UNROLL for (int i = 0; i < RM; i++)
+        UNROLL for (int j = 0; j < RN; j++) {
             const int row = row0 + my_row + j * ITEMS_N, token = token0 + my_token + i;
             const size_t at = (size_t) token * n + row;
             if (row >= n || token >= m)
@@ -542,8 +512,9 @@ kernel void linear_merge(LINEAR_ARGS)
 #define TK4   (TK / 4)
 #define LOADS ((TILE * TK4 + WG - 1) / WG)
 
-/* Four columns of one line, transposed: the tiles are [TK][TILE + 1]. */
-static void scatter4(local float *p, float4 v)
+/* Four columns of one line, transposed: the tiles are [TK][TILE + 1]. Inlined by force: PoCL 3.1 shares a
+ * local array among work-groups when a pointer to it leaves the kernel. */
+__attribute__((always_inline)) static void scatter4(local float *p, float4 v)
 {
     p[0] = v.x;
     p[TILE + 1] = v.y;
@@ -561,15 +532,12 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
     const int my_row = item % SIDE, my_token = item / SIDE;
     const bool aligned = rows_aligned(x, w, k, 4);
     float acc[R][R];
-    #pragma unroll
-    for (int i = 0; i < R; i++)
-        #pragma unroll
-        for (int j = 0; j < R; j++)
+    UNROLL for (int i = 0; i < R; i++)
+        UNROLL for (int j = 0; j < R; j++)
             acc[i][j] = 0.0f;
 
     for (int k0 = 0; k0 < k; k0 += TK) {
-        #pragma unroll
-        for (int i = 0; i < LOADS; i++) {
+        UNROLL for (int i = 0; i < LOADS; i++) {
             const int at = item + i * WG, line = at / TK4, c = at % TK4 * 4;
             if (at < TILE * TK4) {
                 const float4 wv = w_load4(w + (size_t) min(row0 + line, n - 1) * k + k0 + c, k - k0 - c, aligned);
@@ -581,24 +549,19 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int c = 0; c < TK; c++) {
             float wv[R];
-            #pragma unroll
-            for (int j = 0; j < R; j++)
+            UNROLL for (int j = 0; j < R; j++)
                 wv[j] = w_tile[c][my_row + j * SIDE];
-            #pragma unroll
-            for (int i = 0; i < R; i++) {
+            UNROLL for (int i = 0; i < R; i++) {
                 const float xv = x_tile[c][my_token + i * SIDE];
-                #pragma unroll
-                for (int j = 0; j < R; j++)
+                UNROLL for (int j = 0; j < R; j++)
                     acc[i][j] += xv * wv[j];
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
-    #pragma unroll
-    for (int i = 0; i < R; i++)
-        #pragma unroll
-        for (int j = 0; j < R; j++) {
+    UNROLL for (int i = 0; i < R; i++)
+        UNROLL for (int j = 0; j < R; j++) {
             const int row = row0 + my_row + j * SIDE, token = token0 + my_token + i * SIDE;
             const size_t at = (size_t) token * n + row;
             if (row < n && token < m)
@@ -607,7 +570,7 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
 }
 #endif
 
-/* ---- CLBlast ------------------------------------------------------------------------------------------------------ */
+/* ---- CLBlast ----------------------------------------------------------------------------------------------------- */
 
 #ifdef LINEAR_START
 kernel void linear_start(LINEAR_ARGS)

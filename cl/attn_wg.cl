@@ -1,31 +1,29 @@
 /* SPDX-License-Identifier: MIT
- * attn_wg.h - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
+ * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
- * One group of WG items makes the partials of one (sequence, split, kv head, chunk of query heads). A tile of TILE keys: LANES
- * neighbouring items share a key's dot products with all heads; item `key` turns its key's into probabilities; then each item
- * owns 4 columns of V, for every ROWS-th key. Four barriers a tile, six where exponents move. WG is a power of two, TILE a
- * multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
-#ifndef ATTN_WG_H
-#define ATTN_WG_H
-
+ * One group of WG items makes the partials of one (sequence, split, kv head, chunk of query heads). A tile of TILE
+ * keys: LANES neighbouring items share a key's dot products with all heads; item `key` turns its key's into
+ * probabilities; then each item owns 4 columns of V, for every ROWS-th key. Four barriers a tile, six where exponents
+ * move. WG is a power of two, TILE a multiple of SEGMENT and at most WG. Local memory: struct tile, counted by
+ * wg_local_bytes in attn.c. */
 #define LANES    (HEAD_DIM >= 32 ? 8 : HEAD_DIM >= 16 ? 4 : 2) /* items that share a dot product */
 #define ROWS     (WG < VECS ? 1 : WG / VECS)                   /* keys of V that a group reads at a time */
 #define COLS     ((VECS + WG - 1) / WG)                        /* vectors of V that an item owns of each */
 #define SEGMENT  8                                             /* keys whose maximum one item takes */
 #define SEGMENTS (TILE / SEGMENT)
 #define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
-#define COLS_FLOATS  (ROWS * VECS * WIDTH)
+#define COLS_FLOATS  (CHUNK * ROWS * VECS * WIDTH)
 
 struct tile {
     vec q[CHUNK][VECS];
     float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
-    float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], den[CHUNK];
+    float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], final_n[CHUNK];
     i64 row[TILE]; /* offset of a key in K and V, -1: none */
     int n_keys, bad; /* bad: heads out of the range of `unified`, a bit each */
 };
 
-/* The running sums of one item: of columns item % VECS, + WG, ... of V for each ROWS-th key, and den of key `item` of each
- * tile. The exponents are the same in all items. */
+/* The running sums of one item: of columns item % VECS, + WG, ... of V for each ROWS-th key, and den of key `item` of
+ * each tile. The exponents are the same in all items. */
 struct sums {
     vec num[CHUNK][COLS];
     float den[CHUNK], n[CHUNK];
@@ -179,42 +177,41 @@ ALL_ITEMS void sum_keys(local struct tile *s, const struct task *task, struct su
 }
 
 /* Adds up the items' sums in a fixed order and stores the partials; sets s->bad. */
-ALL_ITEMS void store_partials(local struct tile *s, const struct task *task, const struct sums *sums, global float *work)
+ALL_ITEMS void store_partials(local struct tile *s, const struct task *task, const struct sums *sums,
+                              global float *work)
 {
     const int item = get_local_id(0);
+    local vec *num = (local vec *) s->scratch; /* [CHUNK][ROWS][VECS] */
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++)
+    for (int h = 0; h < CHUNK; h++) {
         if (item < TILE)
-            s->scratch[h * TILE + item] = sums->den[h];
+            s->p[h][item] = sums->den[h];
+        if (item == 0)
+            s->final_n[h] = sums->n[h];
+        #pragma unroll
+        for (int c = 0; c < COLS; c++)
+            if (item + c * WG < ROWS * VECS)
+                num[h * ROWS * VECS + item + c * WG] = sums->num[h][c];
+    }
     if (sums->n_keys)
         atomic_add(&s->n_keys, sums->n_keys);
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int h = item; h < CHUNK; h += WG) {
-        float den = 0.0f;
-        for (int i = 0; i < TILE; i++)
-            den += s->scratch[h * TILE + i];
-        s->den[h] = den;
-    }
 
-    local vec *num = (local vec *) s->scratch; /* [ROWS][VECS] */
-    #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int c = 0; c < COLS; c++)
-            if (item + c * WG < ROWS * VECS)
-                num[item + c * WG] = sums->num[h][c];
-        barrier(CLK_LOCAL_MEM_FENCE);
-        bool good = true;
-        for (int j = item; j < VECS && h < task->n_heads; j += WG) {
-            vec sum = num[j];
-            for (int r = 1; r < ROWS; r++)
-                sum += num[r * VECS + j];
-            row_store(sum, work + partial_index(task, h) * HEAD_DIM, j);
-            good = good && num_in_range(sum);
-            if (j == 0)
-                store_den(task, h, s->n_keys, s->den[h], sums->n[h], work);
+    for (int i = item; i < task->n_heads * VECS; i += WG) {
+        const int h = i / VECS, j = i % VECS;
+        vec sum = num[h * ROWS * VECS + j];
+        for (int r = 1; r < ROWS; r++)
+            sum += num[(h * ROWS + r) * VECS + j];
+        row_store(sum, work + partial_index(task, h) * HEAD_DIM, j);
+        bool good = num_in_range(sum);
+        if (j == 0) {
+            float den = 0.0f;
+            for (int key = 0; key < TILE; key++)
+                den += s->p[h][key];
+            store_den(task, h, s->n_keys, den, s->final_n[h], work);
+            good = good && den_in_range(den, s->n_keys);
         }
-        if (h < task->n_heads && !(good && den_in_range(s->den[h], s->n_keys)))
+        if (!good)
             atomic_or(&s->bad, 1 << h);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -254,13 +251,17 @@ kernel void attn_wg(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int un
         s.q[h][i % VECS] = h < task.n_heads ? row_load(q + (task.row + h) * HEAD_DIM, i % VECS) : 0.0f;
     }
     make_partials(&s, &task, k, v, work, SCHEME != UNIFIED);
+    if (SCHEME != UNIFIED)
+        return;
+
+    /* Where nothing is to be redone the same code runs over no keys and stores nothing: barriers under a condition,
+     * even one that is the same for all items, are what CPU compilers get wrong. */
     const int bad = s.bad;
-    if (SCHEME == UNIFIED && bad) { /* the same for all items */
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (get_local_id(0) == 0)
-            atomic_add(counts, popcount(bad));
-        task.cache.bad_blocks = 0; /* counted */
-        make_partials(&s, &task, k, v, work, true);
-    }
+    if (bad && get_local_id(0) == 0)
+        atomic_add(counts, popcount(bad));
+    task.end = bad ? task.end : task.begin;
+    task.n_heads = bad ? task.n_heads : 0;
+    task.cache.bad_blocks = 0; /* counted */
+    barrier(CLK_LOCAL_MEM_FENCE);
+    make_partials(&s, &task, k, v, work, true);
 }
-#endif

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * attn_vec.h - launch 1 of attention for CPU-like devices; part of attn.cl, where the terms are explained
+ * attn_vec.cl - launch 1 of attention for CPU-like devices; part of attn.cl, where the terms are explained
  *
- * One work-item makes the partials of one (sequence, split, kv head, chunk of query heads). 16 keys at a time: 16 dot products,
- * folded by a tree of lane shuffles into one float16 of scores; one vector exp; each probability broadcast over its row of V.
- * The heads of a chunk share the block while it is in the nearest cache. PREFETCH: each head also asks for its share of the
- * next block. Private bytes: 4 * HEADS * (D + 17). */
-#ifndef ATTN_VEC_H
-#define ATTN_VEC_H
-
+ * One work-item makes the partials of one (sequence, split, kv head, chunk of query heads). 16 keys at a time: 16 dot
+ * products, folded by a tree of lane shuffles into one float16 of scores; one vector exp; each probability broadcast
+ * over its row of V. The heads of a chunk share the block while it is in the nearest cache. PREFETCH: each head also
+ * asks for its share of the next block. */
 enum { LANES = 16 }; /* keys in a block */
 
 static vec kv_load(global const KV_T *p, int j)
@@ -21,7 +18,8 @@ static vec kv_load(global const KV_T *p, int j)
 #endif
 }
 
-/* Offsets of the next keys that exist, from token *t on. Returns how many, at most LANES; the other lanes repeat the first. */
+/* Offsets of the next keys that exist, from token *t on. Returns how many, at most LANES; the other lanes repeat the
+ * first. */
 static int next_rows(const struct cache *c, int *t, int end, i64 *row)
 {
     int n = 0;
@@ -39,51 +37,37 @@ static int next_rows(const struct cache *c, int *t, int end, i64 *row)
     return n;
 }
 
-/* Folds of two vectors: each adds the halves of segments of 16, 8, 4, 2 lanes. A tree of them makes of 16 vectors of 16 lanes
- * one vector of 16 sums, in order. */
-static vec fold16(vec x, vec y)
+static vec dot_lanes(const vec *q, global const KV_T *k)
 {
-    return (vec) (x.lo, y.lo) + (vec) (x.hi, y.hi);
-}
-
-static vec fold8(vec x, vec y)
-{
-    return (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
-}
-
-static vec fold4(vec x, vec y)
-{
-    return (vec) (x.s0145, x.s89cd, y.s0145, y.s89cd) + (vec) (x.s2367, x.sabef, y.s2367, y.sabef);
-}
-
-static vec fold2(vec x, vec y)
-{
-    return (vec) (x.even, y.even) + (vec) (x.odd, y.odd);
-}
-
-/* x[h], lane i: the dot product of q[h] and row i. Folds at once what can be, to hold few vectors. */
-static void scores(vec (*q)[VECS], global const KV_T *k, const i64 *row, vec *x)
-{
-    vec a[4][TOGETHER]; /* a[l]: the first argument of the next fold at level l */
+    vec sum = q[0] * kv_load(k, 0);
     #pragma unroll
-    for (int i = 0; i < LANES; i++) {
-        vec sum[TOGETHER];
-        #pragma unroll
-        for (int j = 0; j < VECS; j++) {
-            const vec kj = kv_load(k + row[i], j);
-            #pragma unroll
-            for (int h = 0; h < TOGETHER; h++)
-                sum[h] = j ? fma(q[h][j], kj, sum[h]) : q[h][j] * kj;
-        }
-        #pragma unroll
-        for (int h = 0; h < TOGETHER; h++) {
-            const vec b = i & 1 ? fold16(a[0][h], sum[h]) : sum[h];
-            const vec c = (i & 3) == 3 ? fold8(a[1][h], b) : b;
-            const vec d = (i & 7) == 7 ? fold4(a[2][h], c) : c;
-            a[i & 1 ? i & 2 ? i & 4 ? 3 : 2 : 1 : 0][h] = d;
-            x[h] = i == 15 ? fold2(a[3][h], d) : d;
-        }
+    for (int j = 1; j < VECS; j++)
+        sum = fma(q[j], kv_load(k, j), sum);
+    return sum;
+}
+
+/* Lane i: the dot product of q and row i. Each fold adds the halves of segments, so that 16 vectors of 16 lanes become
+ * one vector of 16 sums, in order. */
+static vec scores(const vec *q, global const KV_T *k, const i64 *row)
+{
+    vec a[LANES];
+    #pragma unroll
+    for (int i = 0; i < LANES; i++)
+        a[i] = dot_lanes(q, k + row[i]);
+    #pragma unroll
+    for (int i = 0; i < 8; i++)
+        a[i] = (vec) (a[2 * i].lo, a[2 * i + 1].lo) + (vec) (a[2 * i].hi, a[2 * i + 1].hi);
+    #pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const vec x = a[2 * i], y = a[2 * i + 1];
+        a[i] = (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
     }
+    #pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const vec x = a[2 * i], y = a[2 * i + 1];
+        a[i] = (vec) (x.s0145, x.s89cd, y.s0145, y.s89cd) + (vec) (x.s2367, x.sabef, y.s2367, y.sabef);
+    }
+    return (vec) (a[0].even, a[1].even) + (vec) (a[0].odd, a[1].odd);
 }
 
 static float lanes_sum(vec x)
@@ -107,43 +91,47 @@ struct sums {
     float n;
 };
 
-/* Adds a block of n_keys keys; moving: n may change. */
-static void add_block(struct sums *s, global const float *q_row, float scale, global const KV_T *k, global const KV_T *v,
-                      const i64 *row, int n_keys, bool moving)
+/* Probabilities of a block's n_keys keys, from their scores; moving: n may change. */
+static vec weigh(struct sums *s, vec x, int n_keys, bool moving)
 {
     const ivec lane = (ivec) (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const vec none = -INFINITY;
-    vec q[VECS], num[VECS];
-    #pragma unroll
-    for (int j = 0; j < VECS; j++)
-        q[j] = row_load(q_row, j);
-    const vec x = scores(q, k, row) * scale;
-
     vec n;
     const vec m = exp_pair(lane < n_keys ? x : none, &n);
-    #pragma unroll
-    for (int j = 0; j < VECS; j++)
-        num[j] = s->num[j];
     if (moving) {
         const float most = lanes_most(n);
         if (most > s->n + SLACK) {
             const float shrink = exp2i_1(s->n - most);
             #pragma unroll
             for (int j = 0; j < VECS; j++)
-                num[j] *= shrink;
+                s->num[j] *= shrink;
             s->den *= shrink;
             s->n = most;
         }
     }
     const vec p = m * exp2i(n - s->n);
     s->den += p;
+    return p;
+}
 
-    float weight[LANES];
-    vstore16(p, 0, weight);
+/* Adds a block of n_keys keys. */
+static void add_block(struct sums *s, global const float *q_row, float scale, global const KV_T *k,
+                      global const KV_T *v, const i64 *row, int n_keys, bool moving)
+{
+    vec q[VECS], num[VECS];
+    float p[LANES];
+    #pragma unroll
+    for (int j = 0; j < VECS; j++)
+        q[j] = row_load(q_row, j);
+    vstore16(weigh(s, scores(q, k, row) * scale, n_keys, moving), 0, p);
+
+    #pragma unroll
+    for (int j = 0; j < VECS; j++)
+        num[j] = s->num[j];
     for (int i = 0; i < n_keys; i++) {
         #pragma unroll
         for (int j = 0; j < VECS; j++)
-            num[j] = fma((vec) weight[i], kv_load(v + row[i], j), num[j]);
+            num[j] = fma((vec) p[i], kv_load(v + row[i], j), num[j]);
     }
     #pragma unroll
     for (int j = 0; j < VECS; j++)
@@ -221,4 +209,3 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
         task.cache.bad_blocks = 0; /* counted */
     }
 }
-#endif

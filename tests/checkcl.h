@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * checkcl.h - what a check_<op>.c is written with
+ *
+ * A check names plans (a class, at its largest) and the runs made through each. check_plan() then takes every
+ * variant, in a sample of the configurations that it does not reject, and puts all runs through one plan of it:
+ * right within the bound of ref.c, nothing written outside, the same bits twice, counters as expected. Runs are
+ * cheap, programs are not: many runs in few classes. */
+#ifndef CHECKCL_H
+#define CHECKCL_H
+#include "workload.h"
+
+struct check;
+
+/* What `unified` must do with its guard in a run. */
+enum guard { GUARD_QUIET, GUARD_FIRES, GUARD_EITHER };
+
+struct trial {
+    int64_t at[N_RANGES]; /* the run's range: {B, n}, {M}, {rows} */
+    enum fill fill;
+    bool bias, residual, lse, in_place;
+    enum guard guard; /* attention */
+};
+
+/* note: what the problem's text does not say ("phi=200"), "" for nothing. */
+void check_plan(struct check *c, const struct problem *plan, const char *note, const struct trial *trials, int n);
+
+/* One problem from its text; a text that does not parse fails aloud. */
+bool check_problem(struct check *c, const char *text, struct problem *p);
+
+/* True where only tiny problems may be run: a slow device, or an interpreter. */
+bool check_tiny(const struct check *c);
+
+/* For checks that make their own calls: one pass or fail. what may be NULL when ok. */
+void check_that(struct check *c, bool ok, const char *name, const char *what);
+fdec_ctx *check_ctx(struct check *c);
+cl_command_queue check_queue_of(struct check *c);
+
+void check_attn(struct check *c);
+void check_linear(struct check *c);
+void check_softmax(struct check *c);
+void check_api(struct check *c); /* refusals of the public calls, families by name */
+
+/* Kernels that are wrong on purpose: .params[0] is FAULT; fault 0 is none, and must pass. NULL-terminated. */
+extern const struct kernel *const broken[];
+const char *broken_name(const struct kernel *k, int fault);
+#endif

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT
+ * workload.c - a problem made concrete: buffers, runs through the public calls, the comparison
+ *
+ * Each operand has a buffer of its own:   | GUARD + skew elements | the operand | GUARD elements |
+ * with one bit pattern all around. Skew is odd where a workload is only checked, so that nothing is aligned to more
+ * than an element; it is 0 where it is timed, as operands in real use start where their buffer does. The guards of
+ * inputs are NaN, those of outputs, and outputs before a run, an unlikely number; workspace is NaN. */
+#include "workload.h"
+#include "attn.h"
+#include "inputs.h"
+#include "linear.h"
+#include "softmax.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 64 };                                           /* elements */
+static const uint32_t QUIET = 0x7fc0dead, POISON = 0xc640e600; /* a NaN; -12345.5 */
+
+struct workload {
+    fdec_ctx *ctx;
+    cl_command_queue queue;
+    struct workload_spec spec;
+    struct inputs in;
+    struct reference ref;
+    int out, lse, alias; /* indices of operands; -1: none. alias: the input that `out` overwrites */
+    cl_mem (*sets)[MAX_BUFFERS];
+    cl_mem work;
+    size_t work_bytes, work_used; /* of all there is, guard included; of the last run's plan */
+    uint64_t hash;
+};
+
+static size_t skew_of(const struct workload *w, int i)
+{
+    return w->spec.reference && w->spec.n_sets <= 1 ? (size_t) (2 * i + 1) : 0;
+}
+
+static size_t offset_of(const struct workload *w, int i)
+{
+    return (GUARD + skew_of(w, i)) * element_bytes(w->in.at[i].type);
+}
+
+static size_t buffer_bytes(const struct workload *w, int i)
+{
+    const struct operand *o = &w->in.at[i];
+    return offset_of(w, i) + (o->n + GUARD) * element_bytes(o->type);
+}
+
+static void fill_pattern(unsigned char *at, size_t bytes, uint32_t pattern)
+{
+    for (size_t i = 0; i < bytes; i++)
+        at[i] = (unsigned char) (pattern >> 8 * (i & 3));
+}
+
+/* The bytes of operand i's buffer as they are before a run. */
+static unsigned char *stage(const struct workload *w, int i)
+{
+    const struct operand *o = &w->in.at[i];
+    const size_t bytes = buffer_bytes(w, i);
+    unsigned char *all = malloc(bytes), *at = all + offset_of(w, i);
+    if (!all)
+        return NULL;
+    if (o->output) {
+        fill_pattern(all, bytes, POISON);
+        return all;
+    }
+    const size_t element = element_bytes(o->type);
+    fill_pattern(all, (size_t) (at - all), QUIET);
+    fill_pattern(at + o->n * element, GUARD * element, QUIET);
+    if (o->type == ELEM_F16) {
+        for (size_t j = 0; j < o->n; j++) {
+            const uint16_t h = half_bits(o->f[j]);
+            memcpy(at + 2 * j, &h, sizeof h);
+        }
+    } else {
+        memcpy(at, o->type == ELEM_I32 ? (const void *) o->i : o->f, o->n * element);
+    }
+    return all;
+}
+
+static fdec_status upload(struct workload *w, int set, int i)
+{
+    fdec_status st = FDEC_OK;
+    cl_int err = CL_SUCCESS;
+    unsigned char *bytes = stage(w, i);
+    try_alloc(bytes);
+    cl_mem *mem = &w->sets[set][i];
+    if (!*mem)
+        *mem = clCreateBuffer(w->ctx->context, CL_MEM_READ_WRITE, buffer_bytes(w, i), NULL, &err);
+    try_cl(err);
+    try_cl(clEnqueueWriteBuffer(w->queue, *mem, CL_TRUE, 0, buffer_bytes(w, i), bytes, 0, NULL, NULL));
+out:
+    free(bytes);
+    return st;
+}
+
+/* All sets hold the same numbers in different memory: speed depends on where they lie, not on what they are. */
+static fdec_status upload_all(struct workload *w)
+{
+    fdec_status st = FDEC_OK;
+    for (int i = 0; i < w->in.n; i++) {
+        if (i == w->out && w->alias >= 0)
+            continue;
+        for (int set = 0; set < w->spec.n_sets && w->in.at[i].n; set++)
+            try_st(upload(w, set, i));
+    }
+out:
+    return st;
+}
+
+static void name_outputs(struct workload *w)
+{
+    const enum op op = w->spec.problem.op;
+    const bool in_place = w->spec.in_place;
+    w->lse = op == OP_ATTN ? ATTN_LSE : op == OP_SOFTMAX ? SOFTMAX_LSE : -1;
+    w->out = op == OP_ATTN ? ATTN_OUT : op == OP_SOFTMAX ? SOFTMAX_Y : LINEAR_Y;
+    w->alias = !in_place ? -1 : op == OP_ATTN ? ATTN_Q : op == OP_SOFTMAX ? SOFTMAX_X : LINEAR_RESIDUAL;
+}
+
+fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct workload_spec *spec,
+                            struct workload **out)
+{
+    fdec_status st = FDEC_OK;
+    struct workload *w = calloc(1, sizeof *w);
+    try_alloc(w);
+    w->ctx = ctx;
+    w->queue = queue;
+    w->spec = *spec;
+    require("workload", spec->n_sets >= 1 && spec->problem.op <= OP_SOFTMAX);
+    require("workload", !spec->in_place || spec->problem.op != OP_LINEAR || spec->residual);
+    try_alloc(w->sets = calloc((size_t) spec->n_sets, sizeof *w->sets));
+    name_outputs(w);
+    try_st(inputs_make(spec, &w->in));
+    try_st(upload_all(w));
+    if (spec->reference && spec->reference_file)
+        try_st(reference_map(spec, spec->reference_file, &w->ref));
+    else if (spec->reference)
+        try_st(reference_make(spec, &w->in, &w->ref));
+    for (int i = 0; i < w->in.n;
+         i++) { /* weights and caches are large, and only the overwritten input is needed again */
+        if (i == w->alias)
+            continue;
+        free(w->in.at[i].f);
+        w->in.at[i].f = NULL;
+    }
+    *out = w;
+    w = NULL;
+out:
+    workload_destroy(&w);
+    return st;
+}
+
+void workload_destroy(struct workload **w)
+{
+    if (!w || !*w)
+        return;
+    for (int set = 0; (*w)->sets && set < (*w)->spec.n_sets; set++)
+        for (int i = 0; i < MAX_BUFFERS; i++)
+            if ((*w)->sets[set][i])
+                clReleaseMemObject((*w)->sets[set][i]);
+    free((*w)->sets);
+    if ((*w)->work)
+        clReleaseMemObject((*w)->work);
+    inputs_clear(&(*w)->in);
+    reference_clear(&(*w)->ref);
+    free(*w);
+    *w = NULL;
+}
+
+/* ---- runs ---- */
+
+/* Written, not filled: oclgrind takes a filled buffer for one without values. */
+static fdec_status fill_work(struct workload *w)
+{
+    fdec_status st = FDEC_OK;
+    unsigned char *bytes = malloc(w->work_bytes);
+    try_alloc(bytes);
+    fill_pattern(bytes, w->work_bytes, QUIET);
+    try_cl(clEnqueueWriteBuffer(w->queue, w->work, CL_TRUE, 0, w->work_bytes, bytes, 0, NULL, NULL));
+out:
+    free(bytes);
+    return st;
+}
+
+/* The skew of the workspace is that of an operand behind the last one. */
+static size_t work_offset(const struct workload *w)
+{
+    return skew_of(w, MAX_BUFFERS) * sizeof(float);
+}
+
+static fdec_status need_work(struct workload *w, size_t bytes)
+{
+    fdec_status st = FDEC_OK;
+    cl_int err;
+    const size_t all = (size_t) round_up((int64_t) (work_offset(w) + bytes), 4) + GUARD * sizeof(float);
+    w->work_used = bytes;
+    if (all <= w->work_bytes)
+        return FDEC_OK;
+    if (w->work)
+        clReleaseMemObject(w->work);
+    w->work_bytes = all;
+    w->work = clCreateBuffer(w->ctx->context, CL_MEM_READ_WRITE, all, NULL, &err);
+    try_cl(err);
+    try_st(fill_work(w));
+out:
+    return st;
+}
+
+fdec_status workload_poison(struct workload *w)
+{
+    fdec_status st = FDEC_OK;
+    try_st(upload(w, 0, w->alias >= 0 ? w->alias : w->out));
+    if (w->lse >= 0 && w->in.at[w->lse].n)
+        try_st(upload(w, 0, w->lse));
+    if (w->work)
+        try_st(fill_work(w));
+out:
+    return st;
+}
+
+static fdec_buffer buffer_of(const struct workload *w, int set, int i)
+{
+    if (i == w->out && w->alias >= 0)
+        i = w->alias;
+    return w->in.at[i].n ? (fdec_buffer){w->sets[set][i], offset_of(w, i)} : (fdec_buffer){NULL, 0};
+}
+
+static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
+{
+    fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
+    a.batch = (uint32_t) w->spec.problem.attn.batch;
+    a.max_len = (uint32_t) w->spec.problem.attn.len;
+    a.q = buffer_of(w, set, ATTN_Q);
+    a.k = buffer_of(w, set, ATTN_K);
+    a.v = buffer_of(w, set, ATTN_V);
+    a.lens = buffer_of(w, set, ATTN_LENS);
+    a.block_table = buffer_of(w, set, ATTN_BLOCK_TABLE);
+    a.phi = buffer_of(w, set, ATTN_PHI);
+    a.out = buffer_of(w, set, ATTN_OUT);
+    a.lse = buffer_of(w, set, ATTN_LSE);
+    a.workspace = work;
+    return fdec_attn_run(plan, w->queue, &a, 0, NULL, event);
+}
+
+static fdec_status run_linear(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
+{
+    fdec_linear_args a = FDEC_LINEAR_ARGS_INIT;
+    a.m = (uint32_t) w->spec.problem.linear.m;
+    a.x = buffer_of(w, set, LINEAR_X);
+    a.w = buffer_of(w, set, LINEAR_W);
+    a.bias = buffer_of(w, set, LINEAR_BIAS);
+    a.residual = buffer_of(w, set, LINEAR_RESIDUAL);
+    a.y = buffer_of(w, set, LINEAR_Y);
+    a.workspace = work;
+    return fdec_linear_run(plan, w->queue, &a, 0, NULL, event);
+}
+
+static fdec_status run_softmax(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
+{
+    fdec_softmax_args a = FDEC_SOFTMAX_ARGS_INIT;
+    a.rows = (uint32_t) w->spec.problem.softmax.rows;
+    a.x = buffer_of(w, set, SOFTMAX_X);
+    a.y = buffer_of(w, set, SOFTMAX_Y);
+    a.lse = buffer_of(w, set, SOFTMAX_LSE);
+    a.workspace = work;
+    return fdec_softmax_run(plan, w->queue, &a, 0, NULL, event);
+}
+
+fdec_status workload_run(struct workload *w, fdec_plan *plan, int set, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    const size_t bytes = fdec_plan_workspace_bytes(plan);
+    if (bytes)
+        try_st(need_work(w, bytes));
+    const fdec_buffer work = bytes ? (fdec_buffer){w->work, work_offset(w)} : (fdec_buffer){NULL, 0};
+    switch (w->spec.problem.op) {
+    case OP_ATTN: try_st(run_attn(w, plan, set, work, event)); break;
+    case OP_LINEAR: try_st(run_linear(w, plan, set, work, event)); break;
+    default: try_st(run_softmax(w, plan, set, work, event));
+    }
+out:
+    return st;
+}
+
+size_t workload_set_bytes(const struct workload_spec *spec)
+{
+    struct inputs in;
+    inputs_shape(spec, &in);
+    size_t bytes = 0;
+    for (int i = 0; i < in.n; i++)
+        bytes += in.at[i].n * element_bytes(in.at[i].type);
+    return bytes;
+}
+
+/* ---- the comparison ---- */
+
+/* How far got is from want, in bounds; infinity where one of them is no number and the other is not the same. An
+ * lse with a score of +Inf is +Inf by the formula, and NaN where a kernel subtracts Inf from Inf first: both are
+ * loud, both pass. */
+static double error_of(float got, double want, double bound, bool is_lse)
+{
+    if (isnan(want))
+        return isnan(got) ? 0 : INFINITY;
+    if (isinf(want))
+        return (double) got == want || (is_lse && want > 0 && isnan(got)) ? 0 : INFINITY;
+    const double error = fabs(got - want);
+    if (!isfinite(bound) || !isfinite(error))
+        return INFINITY;
+    return error == 0 ? 0 : error / bound;
+}
+
+/* First byte of the guards around operand `layout` that differs from `pattern`, as an element index; 0: none. */
+static bool guards_hold(const struct workload *w, int layout, const unsigned char *all, uint32_t pattern, char *text,
+                        size_t n)
+{
+    const size_t from = offset_of(w, layout), to = from + w->in.at[layout].n * sizeof(float);
+    for (size_t i = 0; i < buffer_bytes(w, layout); i++) {
+        if (i == from)
+            i = to;
+        if (all[i] == (unsigned char) (pattern >> 8 * (i & 3)))
+            continue;
+        snprintf(text, n, "wrote outside: element %lld of %zu", ((long long) i - (long long) from) / 4,
+                 w->in.at[layout].n);
+        return false;
+    }
+    return true;
+}
+
+static bool check_output(struct workload *w, int i, const double *want, const double *bound, double *ratio, char *text,
+                         size_t n)
+{
+    const int layout = i == w->out && w->alias >= 0 ? w->alias : i;
+    const size_t bytes = buffer_bytes(w, layout), count = w->in.at[i].n;
+    const char *name = i == w->lse ? "lse" : "out";
+    unsigned char *all = malloc(bytes);
+    bool right = false;
+    size_t worst = 0;
+    double over = -1;
+    if (!all || clEnqueueReadBuffer(w->queue, w->sets[0][layout], CL_TRUE, 0, bytes, all, 0, NULL, NULL)) {
+        snprintf(text, n, "%s cannot be read back", name);
+        goto out;
+    }
+    const float *got = (const float *) (const void *) (all + offset_of(w, layout));
+    w->hash = hash64(got, count * sizeof *got, w->hash);
+    for (size_t j = 0; j < count; j++) {
+        const double e = error_of(got[j], want[j], bound[j], i == w->lse);
+        if (e > over) {
+            over = e;
+            worst = j;
+        }
+    }
+    *ratio = fmax(*ratio, over);
+    if (over > 1)
+        snprintf(text, n, "%s[%zu] of %zu is %.9g, want %.9g: %.3g times the bound %.3g", name, worst, count,
+                 (double) got[worst], want[worst], over, bound[worst]);
+    else
+        right = guards_hold(w, layout, all, layout == i ? POISON : QUIET, text, n);
+out:
+    free(all);
+    return right;
+}
+
+static bool work_guard_holds(const struct workload *w, char *text, size_t n)
+{
+    uint32_t got[GUARD];
+    const size_t at = (size_t) round_up((int64_t) (work_offset(w) + w->work_used), 4);
+    if (clEnqueueReadBuffer(w->queue, w->work, CL_TRUE, at, sizeof got, got, 0, NULL, NULL)) {
+        snprintf(text, n, "workspace cannot be read back");
+        return false;
+    }
+    for (int i = 0; i < GUARD; i++) {
+        if (got[i] == QUIET)
+            continue;
+        snprintf(text, n, "wrote outside its workspace: word %d behind %zu bytes", i, w->work_used);
+        return false;
+    }
+    return true;
+}
+
+bool workload_check(struct workload *w, double *ratio, char *text, size_t n)
+{
+    *ratio = 0;
+    w->hash = 0;
+    if (!w->spec.reference) {
+        snprintf(text, n, "this workload has no reference");
+        return false;
+    }
+    const cl_int err = clFinish(w->queue); /* an out-of-order queue would read too early */
+    if (err) {
+        snprintf(text, n, "clFinish: %s", cl_error_name(err));
+        return false;
+    }
+    if (!check_output(w, w->out, w->ref.out, w->ref.bound, ratio, text, n))
+        return false;
+    if (w->lse >= 0 && w->in.at[w->lse].n && !check_output(w, w->lse, w->ref.lse, w->ref.lse_bound, ratio, text, n))
+        return false;
+    return !w->work || !w->work_used || work_guard_holds(w, text, n);
+}
+
+uint64_t workload_hash(const struct workload *w)
+{
+    return w->hash;
+}

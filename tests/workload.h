@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * workload.h - a problem made concrete: seeded inputs, device buffers, the double reference, the comparison
+ *
+ * Used by the tests, the tuner's worker and flashdec-bench, so that what is timed is what was checked, through the
+ * public run functions. Outputs are poisoned before each checked run and stand between guard bands; offsets are
+ * deliberately odd multiples of the element size. */
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
+#include "plan.h"
+
+struct workload;
+
+enum fill {
+    FILL_UNIFORM,  /* [-1, 1) */
+    FILL_OUTLIERS, /* the same, every 97th 50 times as large */
+    FILL_SPIKES,   /* attention scores in -500..400, some spikes of 1e4 */
+    FILL_EQUAL,    /* all equal */
+    FILL_NAN,      /* uniform with one NaN, one +Inf and one -Inf in different rows or sequences */
+    FILL_WILD      /* attention, uniform: lengths out of range, page numbers outside the pool */
+};
+
+struct workload_spec {
+    struct problem problem;
+    enum fill fill;
+    uint64_t seed;
+    int n_sets;           /* operand sets that timing rotates through, >= 1; set 0 is the one that is checked */
+    bool reference;       /* false: timing only, nothing can be checked */
+    const char *reference_file; /* not NULL: the reference is mapped read-only from this file; it must fit the spec */
+    bool bias, residual, lse;   /* optional arguments in use */
+    bool in_place;              /* out is q; y is residual (which must be in use); y is x */
+};
+
+fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct workload_spec *spec,
+                            struct workload **out);
+void workload_destroy(struct workload **w);
+
+/* The reference of a spec, without OpenCL (the tuner's parent may call it), into a file for spec.reference_file. */
+fdec_status workload_write_reference(const struct workload_spec *spec, const char *path);
+
+/* Poisons the outputs (and guard bands) of set 0. Blocking. */
+fdec_status workload_poison(struct workload *w);
+/* Enqueues one run of the plan on operand set `set`. The workspace is the workload's, sized for the plan. */
+fdec_status workload_run(struct workload *w, fdec_plan *plan, int set, cl_event *event);
+/* Reads set 0's outputs back and compares. *ratio: worst error over its bound. False: wrong, with the worst
+ * element, both values and the reason in text. */
+bool workload_check(struct workload *w, double *ratio, char *text, size_t n);
+/* Hash of the outputs as the last workload_check read them: the same twice where a kernel repeats bit for bit. */
+uint64_t workload_hash(const struct workload *w);
+/* Bytes of one operand set on the device: what rotating must exceed the cache with. */
+size_t workload_set_bytes(const struct workload_spec *spec);
+#endif
