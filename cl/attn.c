@@ -10,7 +10,7 @@
 enum { VEC_HEADS, VEC_PREFETCH, VEC_PARTS };
 enum { WG_HEADS, WG_PARTS, WG_WG, WG_TILE };
 
-enum { VEC_BLOCK = 16, VEC_MERGE_ITEMS = 1 }; /* keys of attn_vec's block */
+enum { VEC_BLOCK = 16 /* keys */, VEC_MERGE_ITEMS = 1 };
 
 /* How query heads of one kv head are cut into chunks. */
 static int chunk_heads(const struct attn_problem *p, int heads)

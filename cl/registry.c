@@ -8,10 +8,11 @@
 #include "softmax.h"
 #include "small.h"
 
-/* clang-format off: tables */
+/* clang-format off */
 #define ONE(type, name)           +1
 #define OPERATION(text, buffers, scalars, ...) \
-    {.name = text, .n_buffers = 0 buffers, .n_scalars = 0 scalars(ONE), .scalar_bytes = {scalars(SCALAR_BYTES)}, __VA_ARGS__}
+    {.name = text, .n_buffers = 0 buffers, .n_scalars = 0 scalars(ONE), .scalar_bytes = {scalars(SCALAR_BYTES)}, \
+     __VA_ARGS__}
 
 const struct operation operations[OP_COUNT] = {
     [OP_ATTN]        = OPERATION("attn", ATTN_BUFFERS(ONE), ATTN_SCALARS, .n_counts = ATTN_N_COUNTS),

@@ -2,7 +2,7 @@
  * cl_error.c - the names of OpenCL's errors */
 #include "util.h"
 
-/* clang-format off: a table */
+/* clang-format off */
 #define NAME(code) {code, #code}
 static const struct {
     cl_int code;

@@ -4,9 +4,9 @@
  *     embed NAME IN.cl OUT.c OUT.d            const struct source cl_NAME
  *     embed --tables OUT.c OUT.d [IN.json...] builtin_tables[]
  *
- * A driver gets one string and no include path, so includes are resolved here (each file once), and named in OUT.d so that
- * the build knows them. #line directives keep compiler messages pointing at the real file and line. Bytes, not a string
- * literal: C promises only 4095 characters in one of those. */
+ * A driver gets one string and no include path, so includes are resolved here (each file once), and named in OUT.d so
+ * that the build knows them. #line directives keep compiler messages pointing at the real file and line. Bytes, not a
+ * string literal: C promises only 4095 characters in one of those. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,9 +8,9 @@
 #include "session.h"
 #include <jansson.h>
 
-/* Every variant of every big operation on a small problem, against the double reference. One that fails is denied, now and
- * (by the disk cache) in every later context of this device and driver. Returns [{problem, kernel, pass, error_ratio,
- * reason}]; *failures counts the denied variants. */
+/* Every variant of every big operation on a small problem, against the double reference. One that fails is denied, now
+ * and (by the disk cache) in every later context of this device and driver. Returns [{problem, kernel, pass,
+ * error_ratio, reason}]; *failures counts the denied variants. */
 json_t *self_test(struct session *s, int *failures);
 
 /* Builds all that flashdec-run needs for a model, and runs each once, since drivers compile at the first launch too.

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * build.c - journal -> table: the same lines, the same bytes
  *
- * Per class and point, the best right result that beats the analytic default beyond the noise, else the default. The winner
- * of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing is known
- * beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a row of such
- * ranges, and a row holds up to the next measured batch. Neighbours that agree are merged; an entry keeps the figures of its
- * lowest point. */
+ * Per class and point, the best right result that beats the analytic default beyond the noise, else the default. The
+ * winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
+ * is known beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a
+ * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged; an entry keeps
+ * the figures of its lowest point. */
 #include "tuner.h"
 
 #include <stdlib.h>

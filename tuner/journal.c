@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * journal.c - the log of everything measured
  *
- * $XDG_STATE_HOME/flashdec/<hash of the device facts>.jsonl, one JSON object a line, its last field a checksum of the bytes
- * before it:
+ * $XDG_STATE_HOME/flashdec/<hash of the device facts>.jsonl, one JSON object a line, its last field a checksum of the
+ * bytes before it:
  *
  *     {"line":"device", ...}                                  the facts; the file's name is their hash
  *     {"line":"session","version":..,"seed":..,"fresh":..}    a tuner started; fresh: forget what came before
  *     {"line":"begin", KEY}                                   synced before the launch
- *     {"line":"end", KEY, "outcome":..,"median_ns":..}        after it; KEY: kernel, rev, source hash, configuration, problem
+ *     {"line":"end", KEY, "outcome":..,"median_ns":..}        after it; KEY: kernel, rev, source hash,
+ *                                                             configuration, problem
  *     {"line":"finish","complete":..}
  *
- * Lines are only ever appended. A begin without its end is a run that took the tuner down: two of them and the candidate is
- * not tried again. Device and driver are part of each key through the file's name. */
+ * Lines are only ever appended. A begin without its end is a run that took the tuner down: two of them and the
+ * candidate is not tried again. Device and driver are part of each key through the file's name. */
 #define _GNU_SOURCE
 #include "tuner.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * search.c - the candidates of each class, in the order in which they are worth the budget
  *
- * Tiers: the analytic default of every point; then each variant's own first choice (expect()); then, around the M where the
- * winning family changes, points between; then everything else, shuffled by the seed. Within a tier classes take turns, so
- * that every class has its n-th candidate timed before any has its n+1-th. */
+ * Tiers: the analytic default of every point; then each variant's own first choice (expect()); then, around the M
+ * where the winning family changes, points between; then everything else, shuffled by the seed. Within a tier classes
+ * take turns, so that every class has its n-th candidate timed before any has its n+1-th. */
 #include "tuner.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * session.c - the parent: walks the search, one worker per candidate, and writes down what becomes of each
  *
- * The parent never touches OpenCL, so no driver can hang or crash it. It keeps the clock of every phase a worker announces,
- * kills what is over its limit, and goes on. */
+ * The parent never touches OpenCL, so no driver can hang or crash it. It keeps the clock of every phase a worker
+ * announces, kills what is over its limit, and goes on. */
 #define _GNU_SOURCE
 #include "tuner.h"
 #include "workload.h"

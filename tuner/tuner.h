@@ -11,8 +11,8 @@
  *   facts.c    device facts as JSON: worker -> parent -> journal
  *   build.c    journal -> table, deterministic
  *
- * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers any number
- * of {"phase": NAME} and then one {"done": true, ...}. */
+ * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers
+ * any number of {"phase": NAME} and then one {"done": true, ...}. */
 #ifndef TUNER_H
 #define TUNER_H
 #include "kernel.h"
@@ -184,8 +184,9 @@ int search_left(const struct search *s);
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
 
 /* ---- table ---- */
-/* The best right result at a point that beats the default beyond the noise, else the default's; neighbour (may be NULL) is
- * preferred among what cannot be told from the best. NULL: nothing to go by. *default_us: the default's median, or 0. */
+/* The best right result at a point that beats the default beyond the noise, else the default's; neighbour (may be
+ * NULL) is preferred among what cannot be told from the best. NULL: nothing to go by. *default_us: the default's
+ * median, or 0. */
 const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
                               double *default_us);
 fdec_status build_table(const struct journal *j, struct table **out);
@@ -200,7 +201,8 @@ struct child {
 
 enum heard { HEARD_LINE, HEARD_NOTHING, HEARD_END };
 
-/* device: FLASHDEC_DEVICE of the worker, NULL: as it is. work: a private directory for program binaries and standard error. */
+/* device: FLASHDEC_DEVICE of the worker, NULL: as it is. work: a private directory for program binaries and standard
+ * error. */
 fdec_status child_start(struct child *c, const char *device, const char *work);
 bool child_say(struct child *c, json_t *line); /* takes the reference */
 /* Waits up to ms for a line; a signal ends the wait. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * worker.c - the process that touches OpenCL: builds a candidate, checks it, and only then times it
  *
- * What is run is what the library would run: the plan goes through plan_create and workload.h calls the public functions.
- * Each step is announced before it starts; the parent holds the clock and kills. */
+ * What is run is what the library would run: the plan goes through plan_create and workload.h calls the public
+ * functions. Each step is announced before it starts; the parent holds the clock and kills. */
 #include "tuner.h"
 #include "ctx.h"
 #include "measure.h"
@@ -140,8 +140,8 @@ static fdec_status one_run(struct timing *t, cl_event *event)
     return workload_run(t->workload, t->plan, t->set, event);
 }
 
-/* Device times at which the runs of a batch ended, in us. False: the driver's timestamps are no times; no device is done in
- * a tenth of the time that its host waits for it, or takes longer than that. */
+/* Device times at which the runs of a batch ended, in us. False: the driver's timestamps are no times; no device is
+ * done in a tenth of the time that its host waits for it, or takes longer than that. */
 static bool read_ends(const cl_event *events, int n, double wall_us, double *ends)
 {
     for (int i = 0; i < n; i++) {
@@ -165,8 +165,8 @@ static void add_samples(struct timing *t, const double *ends, int n)
             t->samples[t->n++] = ends[i] - ends[i - 1];
 }
 
-/* Queues runs, each on the next operand set. What counts is the device time from the end of one run to the end of the next:
- * what a run adds to a queue of work, all of its launches and the gaps between them included. */
+/* Queues runs, each on the next operand set. What counts is the device time from the end of one run to the end of the
+ * next: what a run adds to a queue of work, all of its launches and the gaps between them included. */
 static fdec_status batch(struct timing *t)
 {
     fdec_status st = FDEC_OK;
@@ -250,8 +250,8 @@ static void set_failure(struct result *r, fdec_status st, enum outcome otherwise
     error_line(r->text, sizeof r->text);
 }
 
-/* Operand sets to rotate through: over twice the cache, within an eighth of the memory. The last limit is for problems so
- * small that a launch costs more than their data: there it only saves the time to make buffers. */
+/* Operand sets to rotate through: over twice the cache, within an eighth of the memory. The last limit is for problems
+ * so small that a launch costs more than their data: there it only saves the time to make buffers. */
 static int count_sets(const struct worker *w, const struct workload_spec *spec, size_t cache_bytes)
 {
     const uint64_t bytes = MAX(workload_set_bytes(spec), 1), room = w->ctx->device.global_bytes / 8;
