@@ -512,16 +512,6 @@ kernel void linear_merge(LINEAR_ARGS)
 #define TK4   (TK / 4)
 #define LOADS ((TILE * TK4 + WG - 1) / WG)
 
-/* Four columns of one line, transposed: the tiles are [TK][TILE + 1]. Inlined by force: PoCL 3.1 shares a
- * local array among work-groups when a pointer to it leaves the kernel. */
-__attribute__((always_inline)) static void scatter4(local float *p, float4 v)
-{
-    p[0] = v.x;
-    p[TILE + 1] = v.y;
-    p[2 * (TILE + 1)] = v.z;
-    p[3 * (TILE + 1)] = v.w;
-}
-
 /* Groups: rows / TILE, tokens / TILE. */
 __attribute__((reqd_work_group_size(WG, 1, 1)))
 kernel void linear_tile_gemm(LINEAR_ARGS)
@@ -542,8 +532,15 @@ kernel void linear_tile_gemm(LINEAR_ARGS)
             if (at < TILE * TK4) {
                 const float4 wv = w_load4(w + (size_t) min(row0 + line, n - 1) * k + k0 + c, k - k0 - c, aligned);
                 const float4 xv = x_load4(x + (size_t) min(token0 + line, m - 1) * k + k0 + c, k - k0 - c, aligned);
-                scatter4(&w_tile[c][line], wv);
-                scatter4(&x_tile[c][line], xv);
+                /* Not a function: PoCL 3.1 lets groups share a local array whose address is passed on. */
+                w_tile[c][line] = wv.x;
+                w_tile[c + 1][line] = wv.y;
+                w_tile[c + 2][line] = wv.z;
+                w_tile[c + 3][line] = wv.w;
+                x_tile[c][line] = xv.x;
+                x_tile[c + 1][line] = xv.y;
+                x_tile[c + 2][line] = xv.z;
+                x_tile[c + 3][line] = xv.w;
             }
         }
         barrier(CLK_LOCAL_MEM_FENCE);

@@ -2,7 +2,8 @@
  * child.c - a worker as the parent sees it
  *
  * The worker is this program exec'ed again (OpenCL after fork() alone is broken), in a process group of its own, so
- * that a Ctrl-C on the terminal does not reach it and a kill reaches all that it has started. It dies with its parent. */
+ * that a Ctrl-C on the terminal does not reach it and a kill reaches all that it has started. It dies with its
+ * parent. */
 #define _GNU_SOURCE
 #include "tuner.h"
 
