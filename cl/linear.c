@@ -56,7 +56,7 @@ enum { GEMV_ROWS };
 static bool vec_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) cfg;
-    return !d->cpu_like || p->linear.m > 4;
+    return !d->cpu_like || p->linear.m > 16;
 }
 
 static double vec_gemv_expect(const struct problem *p, const struct device *d, int *cfg)

@@ -13,18 +13,22 @@
 /* Above what any device runs in lockstep, so that a missing barrier shows. */
 #define WG 128
 
-/* Sum over the group, in part[0..WG). */
+/* Sum over the group, in part[0..WG). The barrier that may be missing has no loop behind it: PoCL puts barriers of its own
+ * around loops, which would mend the fault. */
 static float group_sum(float x, local float *part, bool with_barrier)
 {
     const int item = get_local_id(0);
     part[item] = x;
     if (with_barrier)
         barrier(CLK_LOCAL_MEM_FENCE);
+    x += part[(item + WG / 2) % WG];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    part[item] = x;
+    barrier(CLK_LOCAL_MEM_FENCE);
     float sum = 0;
-    for (int i = 0; i < WG; i++)
+    for (int i = 0; i < WG / 2; i++)
         sum += part[i];
-    if (with_barrier)
-        barrier(CLK_LOCAL_MEM_FENCE);
+    barrier(CLK_LOCAL_MEM_FENCE);
     return sum;
 }
 
