@@ -140,7 +140,7 @@ void ctx_load_denied(fdec_ctx *ctx)
 {
     char text[2048];
     all_kernels(text, sizeof text);
-    if (!cache_load(ctx, "denied", text, ctx->denied, sizeof ctx->denied))
+    if (program_override_dir() || !cache_load(ctx, "denied", text, ctx->denied, sizeof ctx->denied))
         return;
     for (int i = 0; kernels[i]; i++)
         ctx->counters.kernels_denied += ctx->denied[i];
@@ -150,5 +150,6 @@ void ctx_store_denied(fdec_ctx *ctx, const bool denied[MAX_KERNELS])
 {
     char text[2048];
     all_kernels(text, sizeof text);
-    cache_store(ctx, "denied", text, denied, sizeof ctx->denied);
+    if (!program_override_dir())
+        cache_store(ctx, "denied", text, denied, sizeof ctx->denied);
 }

@@ -34,6 +34,12 @@ static char *full_key(const fdec_ctx *ctx, const char *kind, const char *options
     return key;
 }
 
+const char *program_override_dir(void)
+{
+    const char *dir = getenv("FLASHDEC_CL_DIR");
+    return dir && *dir ? dir : NULL;
+}
+
 /* While developing: FLASHDEC_CL_DIR/attn.cl instead of the embedded text; its includes are the compiler's to resolve.
  * */
 static const char *override_text(const struct source *src, const char *dir)
@@ -123,8 +129,8 @@ static fdec_status load_or_compile(fdec_ctx *ctx, const struct source *src, cons
     fdec_status st = FDEC_OK;
     char with_dir[MAX_OPTIONS + 1024], *key = NULL;
     size_t n_key = 0;
-    const char *dir = getenv("FLASHDEC_CL_DIR");
-    const char *text = dir && *dir ? override_text(src, dir) : NULL;
+    const char *dir = program_override_dir();
+    const char *text = dir ? override_text(src, dir) : NULL;
     const double start = now_ms();
     if (text) {
         snprintf(with_dir, sizeof with_dir, "%s -I%s", options, dir);

@@ -16,6 +16,10 @@ struct fdec_ctx;
 fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg,
                         cl_program *out);
 
+/* The folder whose sources replace the built-in ones (FLASHDEC_CL_DIR), NULL: none. What is learnt of such sources is
+ * never kept on disk. */
+const char *program_override_dir(void);
+
 /* Any source with any options: probes. */
 fdec_status program_build(struct fdec_ctx *ctx, const struct source *src, const char *options, cl_program *out);
 

@@ -13,8 +13,8 @@
 /* Above what any device runs in lockstep, so that a missing barrier shows. */
 #define WG 128
 
-/* Sum over the group, in part[0..WG). The barrier that may be missing has no loop behind it: PoCL puts barriers of its own
- * around loops, which would mend the fault. */
+/* Sum over the group, in part[0..WG). The barrier that may be missing has no loop behind it: PoCL puts barriers of its
+ * own around loops, which would mend the fault. */
 static float group_sum(float x, local float *part, bool with_barrier)
 {
     const int item = get_local_id(0);

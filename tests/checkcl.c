@@ -28,6 +28,7 @@ struct check {
     fdec_ctx *ctx;
     cl_command_queue queue;
     int plans, passed, failed, timed_out;
+    bool no_device; /* children found none */
     bool caught[MAX_BROKEN][MAX_FAULTS];
 };
 
@@ -413,7 +414,7 @@ static bool read_progress(struct child *ch)
     return true;
 }
 
-/* Until it ends, or says nothing for too long. True: it ended by itself and well. */
+/* Until it ends, or says nothing for too long. True: it has done what it could. */
 static bool watch_child(struct check *c, struct child *ch, const char *kernel)
 {
     int status = 0, ready;
@@ -431,7 +432,8 @@ static bool watch_child(struct check *c, struct child *ch, const char *kernel)
         c->timed_out++;
         printf("TIMED OUT %s, plan %d: no answer within %d s\n", kernel, ch->at, c->build_timeout_s);
     } else if (!ch->ended && WIFEXITED(status) && WEXITSTATUS(status) == SKIP) {
-        return false;
+        c->no_device = true;
+        return true;
     } else if (!ch->ended) {
         c->failed++;
         printf("FAIL %s, plan %d: the process ended by %s %d\n", kernel, ch->at,
@@ -448,7 +450,7 @@ static void run_children(struct check *c, char **argv, int argc)
         if ((*k)->op > OP_SOFTMAX || !op_wanted(c, (*k)->op) || !wanted(c, *k, (*k)->op))
             continue;
         struct child ch = {.at = -1};
-        for (int tries = 0; tries < GIVE_UP; tries++) {
+        for (int tries = 0; tries < GIVE_UP && !c->no_device; tries++) {
             if (!start_child(&ch, argv, argc, (*k)->name, ch.at + 1)) {
                 check_that(c, false, (*k)->name, "cannot start a process");
                 return;
@@ -514,7 +516,7 @@ int main(int argc, char **argv)
     const bool parent = c.tiny && !c.kernel;
     if (parent)
         run_children(&c, argv, argc);
-    const int status = parent ? 0 : run_here(&c);
+    const int status = !parent ? run_here(&c) : c.no_device ? SKIP : 0;
     if (status || c.progress >= 0)
         return status;
     if (c.timed_out)
