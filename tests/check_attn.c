@@ -106,8 +106,8 @@ static void check_class(struct check *c, const char *text)
     CHECK(c, &per_head, "phi=per-head", few);
 
     struct problem scaled = p;
-    scaled.attn.scale = 0.75f;
-    CHECK(c, &scaled, "scale=0.75", few);
+    scaled.attn.scale *= 1.5f;
+    CHECK(c, &scaled, "scale=1.5/sqrt(d)", few);
     check_strides(c, &p);
 }
 

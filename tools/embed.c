@@ -72,8 +72,7 @@ static void inline_file(FILE *out, FILE *deps, const char *path)
             put(out, buf);
             continue;
         }
-        const char *slash = strrchr(path, '/');
-        snprintf(sub, sizeof sub, "%.*s%s", slash ? (int) (slash - path + 1) : 0, path, name);
+        snprintf(sub, sizeof sub, "%.*s%s", (int) (base_name(path) - path), path, name);
         inline_file(out, deps, sub);
         put_line(out, n + 1, path);
     }
