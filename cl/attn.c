@@ -113,7 +113,8 @@ static bool vec_prune(const struct problem *p, const struct device *d, const int
 static double vec_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     cfg[VEC_HEADS] = best_heads(p, vec_heads, ARRAY_LEN(vec_heads));
-    cfg[VEC_PREFETCH] = d->prefetch && p->attn.n_heads > p->attn.n_kv_heads; /* one head alone streams by itself */
+    /* one f32 head alone streams by itself: asking ahead costs it a fifth, and gains f16 or grouped heads a third */
+    cfg[VEC_PREFETCH] = d->prefetch && (p->attn.n_heads > p->attn.n_kv_heads || p->attn.kv.type == FDEC_F16);
     cfg[VEC_PARTS] = 8;
     return d->cpu_like ? 0.90 : 0.05;
 }
