@@ -6,7 +6,7 @@
 #include "select.h"
 #include <pthread.h>
 
-enum { MAX_KERNELS = 64, MAX_PROGRAMS = 256 };
+enum { MAX_PROGRAMS = 256 };
 
 struct cached_program {
     uint64_t key;

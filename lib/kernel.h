@@ -10,6 +10,7 @@
 #include "device.h"
 
 enum { MAX_PARAMS = 8, MAX_LAUNCHES = 3, MAX_BUFFERS = 12, MAX_SCALARS = 32, MAX_DEFINES = 512 };
+enum { MAX_KERNELS = 64 }; /* in kernels[] */
 
 struct source {
     const char *file; /* "attn.cl": its name under FLASHDEC_CL_DIR and in logs */

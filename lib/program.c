@@ -40,12 +40,14 @@ const char *program_override_dir(void)
     return dir && *dir ? dir : NULL;
 }
 
-/* While developing: FLASHDEC_CL_DIR/attn.cl instead of the embedded text; its includes are the compiler's to resolve.
- * */
-static const char *override_text(const struct source *src, const char *dir)
+/* While developing: FLASHDEC_CL_DIR/attn.cl instead of the embedded text; its includes are the compiler's to find. */
+char *program_override_text(const struct source *src)
 {
+    const char *dir = program_override_dir();
     char path[1024], *text;
     size_t n;
+    if (!dir)
+        return NULL;
     snprintf(path, sizeof path, "%s/%s", dir, src->file);
     return file_read(path, 1 << 20, &text, &n) == FDEC_OK ? text : NULL;
 }
@@ -129,13 +131,12 @@ static fdec_status load_or_compile(fdec_ctx *ctx, const struct source *src, cons
     fdec_status st = FDEC_OK;
     char with_dir[MAX_OPTIONS + 1024], *key = NULL;
     size_t n_key = 0;
-    const char *dir = program_override_dir();
-    const char *text = dir ? override_text(src, dir) : NULL;
+    char *text = program_override_text(src);
     const double start = now_ms();
     if (text) {
-        snprintf(with_dir, sizeof with_dir, "%s -I%s", options, dir);
+        snprintf(with_dir, sizeof with_dir, "%s -I%s", options, program_override_dir());
         st = compile_source(ctx, src->file, text, with_dir, out);
-        free((char *) text);
+        free(text);
     } else {
         key = full_key(ctx, "program", options, src->text, &n_key);
         try_alloc(key);

@@ -19,6 +19,7 @@ fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const stru
 /* The folder whose sources replace the built-in ones (FLASHDEC_CL_DIR), NULL: none. What is learnt of such sources is
  * never kept on disk. */
 const char *program_override_dir(void);
+char *program_override_text(const struct source *src); /* malloc'ed; NULL: the built-in text is compiled */
 
 /* Any source with any options: probes. */
 fdec_status program_build(struct fdec_ctx *ctx, const struct source *src, const char *options, cl_program *out);

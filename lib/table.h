@@ -13,6 +13,7 @@ enum { TABLE_MAX_BYTES = 8 << 20, TABLE_MAX_ENTRIES = 20000, TABLE_MAX_DEPTH = 8
 /* The three implementations of linear, in the order of the dispatch: "gemv", "flat", "gemm". */
 enum { FAMILY_GEMV, FAMILY_FLAT, FAMILY_GEMM, N_FAMILIES };
 int table_family(const char *name); /* "gemv" -> FAMILY_GEMV; -1: none of them */
+const char *table_family_name(int family);
 
 /* The file has times as whole nanoseconds, rates as whole MB/s, ratios in parts per million: what is written is
  * rounded to those. An operation with one range number has lo[1] = 1, hi[1] = 2, point[1] = 1; hi may be INT64_MAX:

@@ -16,6 +16,11 @@ static const double max_us = 1e9, max_gbps = 1e6; /* far beyond anything real */
 static const char *const family_names[N_FAMILIES] = {
     [FAMILY_GEMV] = "gemv", [FAMILY_FLAT] = "flat", [FAMILY_GEMM] = "gemm"};
 
+const char *table_family_name(int family)
+{
+    return family_names[family];
+}
+
 int table_family(const char *name)
 {
     for (int i = 0; i < N_FAMILIES; i++)

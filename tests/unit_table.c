@@ -2,6 +2,7 @@
  * unit_table.c - tables: round trips, hostile files, crossings */
 #define _GNU_SOURCE
 #include "select.h"
+#include "scratch.h"
 #include "util.h"
 
 #include <setjmp.h>
@@ -10,30 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static char dir[64];
-
-static int make_dir(void **state)
-{
-    (void) state;
-    strcpy(dir, "/tmp/flashdec-table-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char command[128];
-    (void) state;
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    return system(command);
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
 
 /* ---- a small table with everything in it ---- */
 

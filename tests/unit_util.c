@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * unit_util.c - errors, log, files */
 #define _GNU_SOURCE
+#include "scratch.h"
 #include "util.h"
 
 #include <dirent.h>
@@ -13,30 +14,6 @@
 #include <unistd.h>
 #include <cmocka.h>
 #undef fail /* cmocka's; ours is under test */
-
-static char dir[64];
-
-static int make_dir(void **state)
-{
-    (void) state;
-    strcpy(dir, "/tmp/flashdec-util-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char command[128];
-    (void) state;
-    snprintf(command, sizeof command, "rm -rf %s", dir);
-    return system(command);
-}
-
-static const char *in_dir(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return path;
-}
 
 static int count_files(void)
 {

@@ -159,8 +159,6 @@ static bool push_entry(struct table *t, const struct table_entry *e)
 
 static struct table_entry make_entry(const struct journal *j, const char *class_text, const struct cell *c)
 {
-    static const char *const families[N_FAMILIES] = {
-        [FAMILY_GEMV] = "gemv", [FAMILY_FLAT] = "flat", [FAMILY_GEMM] = "gemm"};
     const struct kernel *k = c->winner->candidate.kernel;
     const struct result *r = &c->winner->result;
     struct table_entry e = {.op = c->winner->problem.op, .rev = k->rev, .n_config = kernel_n_params(k)};
@@ -178,7 +176,7 @@ static struct table_entry make_entry(const struct journal *j, const char *class_
     e.default_us = c->default_us;
     e.error_ratio = r->error_ratio;
     for (int f = 0; f < N_FAMILIES && e.op == OP_LINEAR; f++) {
-        const struct trial *best = best_of(j, c->winner->problem_text, families[f]);
+        const struct trial *best = best_of(j, c->winner->problem_text, table_family_name(f));
         e.family_us[f] = best ? best->result.median_us : 0;
     }
     return e;
@@ -242,7 +240,7 @@ static fdec_status add_classes(const struct journal *j, struct cell *cells, stru
 
 static fdec_status add_denied(const struct journal *j, struct table *t)
 {
-    t->denied = calloc(MAX_VARIANTS, sizeof *t->denied);
+    t->denied = calloc(MAX_KERNELS, sizeof *t->denied);
     if (!t->denied)
         return fail(FDEC_E_MEMORY, "out of memory: the deny list");
     for (int k = 0; kernels[k]; k++) {

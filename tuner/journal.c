@@ -14,6 +14,7 @@
  * Lines are only ever appended. A begin without its end is a run that took the tuner down: two of them and the
  * candidate is not tried again. Device and driver are part of each key through the file's name. */
 #define _GNU_SOURCE
+#include "program.h"
 #include "tuner.h"
 
 #include <errno.h>
@@ -58,25 +59,18 @@ bool outcome_parse(const char *text, enum outcome *o)
 /* Of the text that the worker will compile: the embedded one, or what FLASHDEC_CL_DIR puts in its place. */
 static uint64_t source_hash(const struct kernel *k)
 {
-    const char *dir = getenv("FLASHDEC_CL_DIR");
     if (!k->source)
         return 0;
-    if (dir && *dir) {
-        char path[1024], *text;
-        size_t n;
-        snprintf(path, sizeof path, "%s/%s", dir, k->source->file);
-        if (file_read(path, 1 << 20, &text, &n) == FDEC_OK) {
-            const uint64_t hash = hash64(text, n, 0);
-            free(text);
-            return hash;
-        }
-    }
-    return hash64(k->source->text, strlen(k->source->text), 0);
+    char *text = program_override_text(k->source);
+    const char *compiled = text ? text : k->source->text;
+    const uint64_t hash = hash64(compiled, strlen(compiled), 0);
+    free(text);
+    return hash;
 }
 
 static void hash_sources(struct journal *j)
 {
-    for (size_t i = 0; kernels[i] && i < MAX_VARIANTS; i++)
+    for (size_t i = 0; kernels[i] && i < MAX_KERNELS; i++)
         j->sources[i] = source_hash(kernels[i]);
 }
 

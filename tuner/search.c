@@ -149,7 +149,7 @@ static int guess(const struct search *s, const struct shape_class *sc, const str
 static bool add_expected(struct search *s, int class, int first)
 {
     const struct shape_class *sc = &s->shapes->classes[class];
-    struct guess *guesses = malloc(MAX_VARIANTS * MAX_POINTS * sizeof *guesses);
+    struct guess *guesses = malloc(MAX_KERNELS * MAX_POINTS * sizeof *guesses);
     int n = 0;
     for (int k = 0; guesses && kernels[k]; k++)
         if (kernels[k]->op == sc->op && !s->facts->denied[k])

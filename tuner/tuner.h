@@ -86,11 +86,9 @@ void candidate_print(const struct candidate *c, char *buf, size_t n);
 bool candidate_default(const struct problem *p, const struct device *d, const bool *denied, struct candidate *out);
 
 /* ---- facts about the device ---- */
-enum { MAX_VARIANTS = 64 }; /* in kernels[]; ctx.h has the same bound */
-
 struct facts {
     struct device device;
-    bool denied[MAX_VARIANTS]; /* by index in kernels[]: what the start-up self-test refuses */
+    bool denied[MAX_KERNELS]; /* by index in kernels[]: what the start-up self-test refuses */
     bool measured;             /* the three below */
     double read_gbps, launch_us;
     size_t cache_bytes; /* of the cache that timing runs in, as probed */
@@ -118,8 +116,8 @@ struct journal {
     bool has_facts, complete;
     uint64_t seed;
     char version[32];
-    uint64_t sources[MAX_VARIANTS]; /* hash of each kernel's source, by index in kernels[] */
-    bool wrong[MAX_VARIANTS];       /* gave a wrong result somewhere */
+    uint64_t sources[MAX_KERNELS]; /* hash of each kernel's source, by index in kernels[] */
+    bool wrong[MAX_KERNELS];       /* gave a wrong result somewhere */
     int n_dropped, n_stale;         /* lines that were damaged; lines of kernels that have changed since */
     int n_trials, cap;
     struct trial *trials;
