@@ -80,7 +80,7 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
         return "head_dim is not a multiple of 8 in 8..256";
     if (a->n_kv_heads < 1 || a->n_heads < 1 || a->n_heads % a->n_kv_heads)
         return "the query heads are not a multiple of the kv heads";
-    if (a->kv.type == FDEC_F16 && !d->fp16_storage)
+    if (a->kv.k.type == FDEC_F16 && !d->fp16_storage)
         return "the device does not read f16 right";
     if (workspace_of(a, r) > d->max_alloc_bytes)
         return "the workspace is over the device's largest allocation";
@@ -114,7 +114,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 {
     cfg[VEC_HEADS] = best_heads(p, vec_heads, ARRAY_LEN(vec_heads));
     /* one f32 head alone streams by itself: asking ahead costs it a fifth, and gains f16 or grouped heads a third */
-    cfg[VEC_PREFETCH] = d->prefetch && (p->attn.n_heads > p->attn.n_kv_heads || p->attn.kv.type == FDEC_F16);
+    cfg[VEC_PREFETCH] = d->prefetch && (p->attn.n_heads > p->attn.n_kv_heads || p->attn.kv.k.type == FDEC_F16);
     cfg[VEC_PARTS] = 8;
     return d->cpu_like ? 0.90 : 0.05;
 }
@@ -194,7 +194,7 @@ static void define(const struct problem *p, fdec_scheme scheme, char *opt)
 {
     const struct attn_problem *a = &p->attn;
     append(opt, MAX_DEFINES, " -DHEAD_DIM=%d -DGROUP=%d -DKV_F16=%d -DSCHEME=%d", a->head_dim,
-           a->n_heads / a->n_kv_heads, a->kv.type == FDEC_F16, (int) scheme);
+           a->n_heads / a->n_kv_heads, a->kv.k.type == FDEC_F16, (int) scheme);
 }
 
 static void define_unified(const struct problem *p, char *opt)

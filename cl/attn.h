@@ -1,39 +1,66 @@
 /* SPDX-License-Identifier: MIT
  * attn.h - arguments of every attention kernel
  *
- * ACT is float; KV_T the element type of the cache on the device (float or half). On the host only the names count. */
+ * Q_T, OUT_T, K_T, V_T: what the types of q, out and the caches are on the device (float, half; ushort for bf16; uchar,
+ * counted in bytes, for q8_0). On the host only the names count. Shapes: flashdec.h, fdec_attn_args. */
 #ifndef ATTN_H
 #define ATTN_H
 #include "common.h"
 
 #define ATTN_BUFFERS(X) \
-    X(const float, q)         /* [B, H, D] */ \
-    X(const KV_T, k)          /* cache, see the strides */ \
-    X(const KV_T, v) \
+    X(const Q_T, q) \
+    X(const K_T, k) \
+    X(const V_T, v) \
     X(const int, lens)        /* [B] */ \
+    X(const int, q_starts)    /* [B+1]; absent: b*q_len */ \
+    X(const int, q_pos)       /* [B]; absent: bottom-right */ \
     X(const int, block_table) /* [B, max_blocks]; absent: contiguous */ \
-    X(const float, phi)       /* [H]; absent: the scalar phi0 */ \
-    X(float, out)             /* [B, H, D] */ \
-    X(float, lse)             /* [B, H]; optional */ \
+    X(const float, bias) \
+    X(const float, alibi)     /* [H] */ \
+    X(const float, sinks)     /* [H] */ \
+    X(const float, phi)       /* [H]; absent: phi0 */ \
+    X(const float, bounds)    /* [n_blocks, G, 2] */ \
+    X(float, state)           /* [n_slots, H] */ \
+    X(const int, slots)       /* [B]; absent: b */ \
+    X(OUT_T, out) \
+    X(float, lse) \
     X(float, work)            /* partials: layout in attn.cl */ \
-    X(uint, counts)           /* [3] rows recomputed, lens clamped, blocks clamped */
+    X(uint, counts)           /* enum attn_count */
 
 #define ATTN_SCALARS(X) \
-    X(i64, block_stride)  /* elements */ \
-    X(i64, token_stride) \
-    X(i64, head_stride) \
-    X(i32, batch)         /* B of this run */ \
-    X(i32, max_len)       /* bound of lens in this run */ \
-    X(i32, n_splits)      /* geometry.n_splits */ \
-    X(i32, page_size)     /* 0: contiguous */ \
-    X(i32, max_blocks)    /* columns of block_table */ \
-    X(i32, n_blocks)      /* blocks in the pool */ \
+    X(i64, k_block_stride)    /* elements */ \
+    X(i64, k_token_stride) \
+    X(i64, k_head_stride) \
+    X(i64, v_block_stride) \
+    X(i64, v_token_stride) \
+    X(i64, v_head_stride) \
+    X(i64, bias_batch_stride) \
+    X(i64, bias_query_stride) \
+    X(i64, bias_head_stride) \
+    X(i32, batch)             /* B of this run */ \
+    X(i32, n_heads) \
+    X(i32, n_kv_heads) \
+    X(i32, q_len)             /* Q: query tokens of a sequence, at most */ \
+    X(i32, n_q)               /* rows of q */ \
+    X(i32, max_len)           /* bound of lens in this run */ \
+    X(i32, n_splits)          /* geometry.n_splits */ \
+    X(i32, split_keys)        /* > 0: every split has just as many, from token 0 on; 0: as even as can be */ \
+    X(i32, page_size)         /* 0: contiguous */ \
+    X(i32, max_blocks)        /* columns of block_table */ \
+    X(i32, n_blocks)          /* blocks in the pool */ \
+    X(i32, n_slots) \
+    X(i32, window)            /* 0: none */ \
+    X(i32, causal) \
+    X(i32, phi_source)        /* fdec_phi_source, never AUTO */ \
     X(f32, scale) \
+    X(f32, softcap)           /* 0: none */ \
+    X(f32, bias_max) \
     X(f32, phi0)
 
 #ifndef __OPENCL_VERSION__
-enum attn_buffer { ATTN_Q, ATTN_K, ATTN_V, ATTN_LENS, ATTN_BLOCK_TABLE, ATTN_PHI, ATTN_OUT, ATTN_LSE, ATTN_WORK,
-                   ATTN_COUNTS, ATTN_N_BUFFERS };
+enum attn_buffer { ATTN_Q, ATTN_K, ATTN_V, ATTN_LENS, ATTN_Q_STARTS, ATTN_Q_POS, ATTN_BLOCK_TABLE, ATTN_BIAS, ATTN_ALIBI,
+                   ATTN_SINKS, ATTN_PHI, ATTN_BOUNDS, ATTN_STATE, ATTN_SLOTS, ATTN_OUT, ATTN_LSE, ATTN_WORK, ATTN_COUNTS,
+                   ATTN_N_BUFFERS };
 enum attn_count { ATTN_ROWS_RECOMPUTED, ATTN_LENS_CLAMPED, ATTN_BLOCKS_CLAMPED, ATTN_N_COUNTS };
 struct attn_scalars {
     ATTN_SCALARS(SCALAR_MEMBER)

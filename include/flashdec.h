@@ -125,7 +125,12 @@ FDEC_API void fdec_ctx_counters(const fdec_ctx *ctx, fdec_counters *out);
 
 /* ---- common to all plans ----------------------------------------------------------------------------------------- */
 
-typedef enum fdec_type { FDEC_F32 = 0, FDEC_F16 = 1 } fdec_type;
+typedef enum fdec_type {
+    FDEC_F32  = 0,
+    FDEC_F16  = 1,
+    FDEC_BF16 = 2,
+    FDEC_Q8_0 = 3 /* GGUF: 32 elements in 34 bytes, f16 scale d, then 32 x i8 q; element = d * q. Caches only */
+} fdec_type;
 
 typedef struct fdec_buffer {
     cl_mem mem; /* NULL where the argument is optional and absent */
@@ -155,38 +160,63 @@ typedef enum fdec_scheme {
     FDEC_SCHEME_PAIR    = 3  /* (mantissa, exponent) pairs: cannot overflow */
 } fdec_scheme;
 
+/* Where `unified` takes phi from. A wrong phi costs time (the row is redone), never the result. */
 typedef enum fdec_phi_source {
-    FDEC_PHI_DEFAULT  = 0, /* phi = 0 */
+    FDEC_PHI_AUTO     = 0, /* the first of these that there is: softcap <= 50 (phi = 0), args.bounds, args.state, args.phi,
+                              params.phi */
     FDEC_PHI_CONSTANT = 1, /* params.phi, the same for all heads */
-    FDEC_PHI_PER_HEAD = 2  /* args.phi, f32 [H] on the device, read by each run */
+    FDEC_PHI_PER_HEAD = 2, /* args.phi, f32 [H] on the device, read by each run: calibrated constants */
+    FDEC_PHI_BOUNDS   = 3, /* args.bounds: scale * |q| * max |k| (Cauchy-Schwarz): never overflows */
+    FDEC_PHI_STATE    = 4  /* args.state: the LSE of the previous step, else as without it */
 } fdec_phi_source;
 
-/* The cache holds token t of sequence b, kv head g, at  base + block*block_stride + slot*token_stride + g*head_stride,
- * where
- *   contiguous (page_size 0): block = b, slot = t
- *   paged:                    block = block_table[b, t / page_size], slot = t % page_size */
-typedef struct fdec_kv_layout {
+/* One of the two caches. Element d of token t of kv head g is at  block*block_stride + slot*token_stride +
+ * g*head_stride + d,  where
+ *   contiguous (page_size 0): block = sequence, slot = t
+ *   paged:                    block = block_table[sequence, t / page_size], slot = t % page_size
+ * Strides count elements, 0..2^32; of a Q8_0 cache they are multiples of 32. */
+typedef struct fdec_cache {
     fdec_type type;
-    uint32_t page_size;    /* tokens in a page, >= 1; 0: contiguous */
-    uint32_t capacity;     /* contiguous: T, tokens per sequence, >= the plan's max_len; 0: max_len. Paged: not used */
-    uint32_t n_blocks;     /* contiguous: sequences, 0: max_batch. Paged: pages in the pool, required */
-    uint32_t max_blocks;   /* paged: columns of block_table; 0: ceil(max_len / page_size) */
-    int64_t block_stride;  /* 0: T*G*D (contiguous) or page_size*G*D */
-    int64_t token_stride;  /* 0: G*D */
-    int64_t head_stride;   /* 0: D.  [B, G, T, D] is head_stride = T*D, token_stride = D */
+    int64_t block_stride; /* 0: T*G*D (contiguous) or page_size*G*D */
+    int64_t token_stride; /* 0: G*D */
+    int64_t head_stride;  /* 0: D.  [B, G, T, D] is head_stride = T*D, token_stride = D */
+} fdec_cache;
+
+typedef struct fdec_kv_layout {
+    uint32_t page_size;  /* tokens in a page, >= 1; 0: contiguous */
+    uint32_t capacity;   /* contiguous: T, tokens per sequence, >= max_len; 0: max_len. Paged: not used */
+    uint32_t n_blocks;   /* contiguous: sequences, 0: max_batch. Paged: pages in the pool, required */
+    uint32_t max_blocks; /* paged: columns of block_table; 0: ceil(max_len / page_size) */
+    fdec_cache k, v;     /* D is head_dim of K, v_head_dim of V */
 } fdec_kv_layout;
 
+typedef enum fdec_mask {
+    FDEC_MASK_CAUSAL = 0, /* a query token sees the keys up to its own position */
+    FDEC_MASK_NONE   = 1  /* all of them */
+} fdec_mask;
+
+/* Every feature works with every other, but for these, which are refused with a text:
+ *   - a Q8_0 cache whose head dimension is no multiple of 32: a row must be whole blocks
+ *   - batch_invariant with FDEC_PHI_STATE: what an earlier step left is not the sequence's own content */
 typedef struct fdec_attn_params {
     size_t size;
     uint32_t max_batch, max_len; /* the largest B and length of any run */
-    uint32_t n_heads, n_kv_heads;
-    uint32_t head_dim; /* a multiple of 8, 8..256 */
-    float scale;       /* 0: 1/sqrt(head_dim) */
-    fdec_kv_layout kv; /* the same for K and V */
+    uint32_t n_heads, n_kv_heads; /* H / G is 1..128 */
+    uint32_t head_dim;            /* of q and K: a multiple of 8, 8..576 */
+    uint32_t v_head_dim;          /* of V and out, likewise; 0: head_dim */
+    uint32_t max_q_len;           /* query tokens of a sequence in any run, 1..64; 0: 1 */
+    fdec_type q_type, out_type;   /* f32, f16, bf16 */
+    float scale;                  /* 0: 1/sqrt(head_dim) */
+    float softcap;                /* c > 0: score = c * tanh(scale * q.k / c), before bias and ALiBi; 0: none */
+    uint32_t window;              /* w > 0: a query at position p sees keys p-w+1 .. p only, whatever the mask; 0: all */
+    fdec_mask mask;
+    fdec_kv_layout kv;
     fdec_scheme scheme;
     fdec_phi_source phi_source;
     float phi;
-    uint32_t max_concurrent; /* runs being enqueued at the same moment; 0: 8. One more is FDEC_E_MEMORY */
+    uint32_t batch_invariant; /* 1: a sequence's results have the same bits alone, in any batch, in any page order: kernel,
+                                 configuration and splits depend on the class and its own length alone */
+    uint32_t max_concurrent;  /* runs being enqueued at the same moment; 0: 8. One more is FDEC_E_MEMORY */
 } fdec_attn_params;
 #define FDEC_ATTN_PARAMS_INIT FDEC_INIT_(fdec_attn_params)
 
@@ -196,30 +226,62 @@ typedef struct fdec_attn_args {
     size_t size;
     uint32_t batch;   /* B of this run; 0: max_batch */
     uint32_t max_len; /* upper bound of lens in this run, sets the grid; 0: the plan's */
-    fdec_buffer q;    /* [B, H, D] f32 */
+    uint32_t q_len;   /* Q, query tokens per sequence, at most max_q_len; with q_starts their upper bound. 0: max_q_len */
+    uint32_t n_q;     /* with q_starts: rows of q and out; 0: B*Q */
+    uint32_t n_slots; /* of state; 0: B */
+    fdec_buffer q;    /* [B, Q, H, D] of q_type; with q_starts [n_q, H, D] */
     fdec_buffer k, v; /* params.kv */
-    fdec_buffer lens; /* [B] i32 on the device: tokens to attend to, 0..max_len. Others are clamped and counted */
+    fdec_buffer lens; /* [B] i32 on the device: tokens in the cache, the new ones included, 0..max_len. Others are clamped
+                         and counted */
+    fdec_buffer q_starts; /* optional: [B+1] i32: sequence b has the query tokens q_starts[b] .. q_starts[b+1]-1, at most Q.
+                             Others are clamped and counted */
+    fdec_buffer q_pos;    /* optional: [B] i32: position in the cache of the first query token, any value; absent:
+                             lens[b] minus its number of query tokens (bottom-right). The others follow it */
     fdec_buffer block_table; /* paged: [B, max_blocks] i32. Ids outside the pool (-1) read as no keys, counted */
-    fdec_buffer phi;         /* FDEC_PHI_PER_HEAD: [H] f32 */
-    fdec_buffer out;         /* [B, H, D] f32. A sequence with no keys gives 0. May be the same buffer as q */
-    fdec_buffer lse;         /* optional: [B, H] f32, ln of the sum of e^score; -inf where there are no keys */
-    fdec_buffer workspace;   /* fdec_plan_workspace_bytes */
+    fdec_buffer bias;        /* optional: f32, added to the score of (b, query token i, head h, key t), at  b*bias_batch_stride
+                                + i*bias_query_stride + h*bias_head_stride + t. -inf: the key is not there */
+    int64_t bias_batch_stride, bias_query_stride, bias_head_stride; /* elements; 0: the same for all. [B, T]: T, 0, 0 */
+    float bias_max;      /* what bias may add to a score at most; a hint for FDEC_PHI_BOUNDS, 0 where it is never positive */
+    fdec_buffer alibi;   /* optional: [H] f32 slopes: slope * (t - position) is added */
+    fdec_buffer sinks;   /* optional: [H] f32: a score that takes weight and has no value */
+    fdec_buffer phi;     /* optional: [H] f32 */
+    fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest element) of
+                            each block's keys, as fdec_rope_append_run keeps them */
+    fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the last query
+                            token. The caller zeroes a slot when it gets another sequence */
+    fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside 0..n_slots-1: none */
+    fdec_buffer out;     /* [B, Q, H, Dv] of out_type, or [n_q, H, Dv]. A row with no keys gives 0. May be the same buffer as q
+                            where types and head dimensions are the same */
+    fdec_buffer lse;     /* optional: [B, Q, H] f32, or [n_q, H]: ln of the sum of e^score, sink included; -inf where there are
+                            no keys */
+    fdec_buffer workspace; /* fdec_plan_workspace_bytes */
 } fdec_attn_args;
 #define FDEC_ATTN_ARGS_INIT FDEC_INIT_(fdec_attn_args)
 
-/* One step of decode attention:  out[b,h] = softmax(scale * q[b,h] . K[b,g]^T) V[b,g],  g = h / (H/G).
- * NaN or Inf in the input gives NaN where the formula has it, and nowhere else. Enqueues two kernels. */
+/* Attention of each sequence's last tokens:
+ *   out[b,i,h] = sum_t p_t V[b,g,t],   p = softmax over the visible t of score(t),   g = h / (H/G)
+ *   score(t)   = cap(scale * q[b,i,h] . K[b,g,t]) + alibi[h] * (t - position) + bias[b,i,h,t],   position = q_pos[b] + i
+ * NaN or Inf in the input gives NaN where the formula has it, and nowhere else. Enqueues at most two kernels. */
 FDEC_API fdec_status fdec_attn_run(fdec_plan *plan, cl_command_queue queue, const fdec_attn_args *args, cl_uint n_wait,
                                    const cl_event *wait, cl_event *event);
 
+/* Bytes of args.state: H floats for each slot. */
+FDEC_API size_t fdec_attn_state_bytes(const fdec_plan *plan, uint32_t n_slots);
+
 typedef struct fdec_attn_counts {
     uint64_t rows_recomputed; /* (row, split) pairs that `unified` flagged and redid by `pair` */
-    uint64_t lens_clamped;    /* lengths outside 0..max_len */
+    uint64_t lens_clamped;    /* lengths outside 0..max_len, query token ranges outside 0..n_q or longer than Q */
     uint64_t blocks_clamped;  /* block ids outside the pool, where keys were wanted */
 } fdec_attn_counts;
 
 /* Since the plan was made. Blocks until the queue's earlier work is done. */
 FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out);
+
+/* Moves a plan from `unified` to `online` for good when the share of (row, split) pairs that were redone was over 1/16
+ * between the last two calls and between the two before, with at least 64 pairs each. Call it now and then, never during
+ * a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan is on
+ * `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
+FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved);
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 

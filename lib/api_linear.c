@@ -39,7 +39,7 @@ static fdec_status check_buffers(const fdec_plan *plan, const fdec_linear_args *
     fdec_status st = FDEC_OK;
     const fdec_ctx *ctx = plan->ctx;
     const struct linear_problem *p = &plan->problem.linear;
-    const size_t f = sizeof(float), w = type_bytes(p->w_type);
+    const size_t f = sizeof(float), w = type_bytes(p->w_type, 1);
     const uint64_t m = a->m, n = (uint64_t) p->n, k = (uint64_t) p->k;
     try_st(check_buffer(ctx, RUN, "x", &a->x, m * k * f, f, REQUIRED));
     try_st(check_buffer(ctx, RUN, "w", &a->w, n * k * w, w, REQUIRED));

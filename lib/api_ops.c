@@ -145,7 +145,7 @@ static fdec_status check_rope(fdec_rope_append_args *a)
     require(WHO, a->max_len >= 1 && a->max_len <= INT32_MAX);
     require(WHO, a->style == FDEC_ROPE_INTERLEAVED || a->style == FDEC_ROPE_NEOX);
     require(WHO, a->kv.page_size || a->block_table.mem == NULL);
-    try_st(kv_layout_complete(WHO, &a->kv, a->batch, a->max_len, a->n_kv_heads, a->head_dim));
+    try_st(kv_layout_complete(WHO, &a->kv, a->batch, a->max_len, a->n_kv_heads, a->head_dim, a->head_dim));
 out:
     return st;
 }
@@ -153,9 +153,9 @@ out:
 static struct rope_scalars rope_scalars_of(const fdec_rope_append_args *a)
 {
     return (struct rope_scalars){
-        .block_stride = a->kv.block_stride,
-        .token_stride = a->kv.token_stride,
-        .head_stride = a->kv.head_stride,
+        .block_stride = a->kv.k.block_stride,
+        .token_stride = a->kv.k.token_stride,
+        .head_stride = a->kv.k.head_stride,
         .batch = (int32_t) a->batch,
         .n_heads = (int32_t) a->n_heads,
         .n_kv_heads = (int32_t) a->n_kv_heads,
@@ -178,8 +178,8 @@ fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fd
     begin(WHO);
     try_st(check_rope(&a));
     const uint64_t head = (uint64_t) a.batch * a.head_dim * F;
-    const uint64_t cache = kv_layout_bytes(&a.kv, a.n_kv_heads, a.head_dim);
-    const size_t element = type_bytes(a.kv.type);
+    const uint64_t cache = kv_cache_bytes(&a.kv, &a.kv.k, a.n_kv_heads, a.head_dim);
+    const size_t element = type_align(a.kv.k.type);
     buffer(WHO, 0, angles, (uint64_t) a.rope_dim / 2 * sizeof(uint64_t), sizeof(uint64_t));
     buffer(WHO, 1, pos, (uint64_t) a.batch * I, I);
     buffer(WHO, 2, q, head * a.n_heads, F);
@@ -192,7 +192,7 @@ fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fd
     buffer(WHO, 7, v_cache, cache, element);
     const struct rope_scalars s = rope_scalars_of(&a);
     b.scalars = &s;
-    const enum small which = a.kv.type == FDEC_F16 ? ROPE_F16 : ROPE_F32;
+    const enum small which = a.kv.k.type == FDEC_F16 ? ROPE_F16 : ROPE_F32;
     try_st(run_small(ops, which, a.batch, (int64_t) a.n_heads + a.n_kv_heads, &b, &call));
 out:
     return st;
@@ -253,7 +253,7 @@ fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_emb
         st = fail(FDEC_E_UNSUPPORTED, WHO ": table_type %d is neither FDEC_F32 nor FDEC_F16", (int) a.table_type);
         goto out;
     }
-    const size_t element = type_bytes(a.table_type);
+    const size_t element = type_bytes(a.table_type, 1);
     buffer(WHO, 0, ids, (uint64_t) a.rows * I, I);
     buffer(WHO, 1, table, (uint64_t) a.n_rows_table * a.cols * element, element);
     buffer(WHO, 2, y, (uint64_t) a.rows * a.cols * F, F);

@@ -9,7 +9,7 @@
 #include "problem.h"
 #include "device.h"
 
-enum { MAX_PARAMS = 8, MAX_LAUNCHES = 3, MAX_BUFFERS = 12, MAX_SCALARS = 32, MAX_DEFINES = 512 };
+enum { MAX_PARAMS = 8, MAX_LAUNCHES = 3, MAX_BUFFERS = 20, MAX_SCALARS = 32, MAX_DEFINES = 512 };
 enum { MAX_KERNELS = 64 }; /* in kernels[] */
 
 struct source {
@@ -49,6 +49,7 @@ struct geometry {
     int n_launches;
     struct launch launch[MAX_LAUNCHES]; /* in order, each waits for the one before */
     int n_splits;                       /* the parts that launch 0 makes and launch 1 merges; 1: none */
+    int split_keys;                     /* attention, batch-invariant: keys of each split; 0: it depends on the run */
     size_t workspace_bytes;             /* enough for this problem and every one with a smaller range (problem_range) */
 };
 

@@ -5,12 +5,35 @@
 static const int64_t MAX_STRIDE = (int64_t) 1
                                   << 32; /* elements: products with 2^31 blocks and 4 bytes stay within 64 bits */
 
-fdec_status kv_layout_complete(const char *who, fdec_kv_layout *kv, uint32_t batch, uint32_t max_len,
-                               uint32_t n_kv_heads, uint32_t head_dim)
+/* Strides and type of one cache. */
+static fdec_status complete_cache(const char *who, const char *name, fdec_cache *c, int64_t tokens, int64_t n_kv_heads,
+                                  int64_t dim)
 {
-    const int64_t packed = (int64_t) n_kv_heads * head_dim;
-    if (kv->type != FDEC_F32 && kv->type != FDEC_F16)
-        return fail(FDEC_E_UNSUPPORTED, "%s: kv.type %d is neither FDEC_F32 nor FDEC_F16", who, (int) kv->type);
+    if ((unsigned) c->type > FDEC_Q8_0)
+        return fail(FDEC_E_UNSUPPORTED, "%s: kv.%s.type %d is none of f32, f16, bf16, q8_0", who, name, (int) c->type);
+    const int64_t block = (int64_t) type_block(c->type);
+    if (dim % block)
+        return fail(FDEC_E_UNSUPPORTED, "%s: kv.%s is q8_0 and its head dimension %d is no multiple of its blocks of 32", who,
+                    name, (int) dim);
+    if (!c->token_stride)
+        c->token_stride = n_kv_heads * dim;
+    if (!c->head_stride)
+        c->head_stride = dim;
+    if (!c->block_stride)
+        c->block_stride = tokens * n_kv_heads * dim;
+    const int64_t strides[] = {c->block_stride, c->token_stride, c->head_stride};
+    for (size_t i = 0; i < ARRAY_LEN(strides); i++) {
+        if (strides[i] < 0 || strides[i] > MAX_STRIDE)
+            return fail(FDEC_E_ARG, "%s: 0 <= kv.%s strides <= 2^32 does not hold", who, name);
+        if (strides[i] % block)
+            return fail(FDEC_E_ARG, "%s: kv.%s strides are multiples of its blocks of 32: does not hold", who, name);
+    }
+    return FDEC_OK;
+}
+
+fdec_status kv_layout_complete(const char *who, fdec_kv_layout *kv, uint32_t batch, uint32_t max_len,
+                               uint32_t n_kv_heads, uint32_t head_dim, uint32_t v_head_dim)
+{
     if (kv->page_size) {
         if (!kv->max_blocks)
             kv->max_blocks = (uint32_t) div_up(max_len, kv->page_size);
@@ -30,25 +53,17 @@ fdec_status kv_layout_complete(const char *who, fdec_kv_layout *kv, uint32_t bat
                         "%s: kv.capacity >= max_len && kv.n_blocks >= batch does not hold (%u < %u or %u < %u)", who,
                         kv->capacity, max_len, kv->n_blocks, batch);
     }
-    const int64_t tokens = kv->page_size ? kv->page_size : kv->capacity;
-    if (!kv->token_stride)
-        kv->token_stride = packed;
-    if (!kv->head_stride)
-        kv->head_stride = head_dim;
-    if (!kv->block_stride)
-        kv->block_stride = tokens * packed;
     if (kv->n_blocks > INT32_MAX || kv->max_blocks > INT32_MAX || kv->page_size > INT32_MAX || kv->capacity > INT32_MAX)
         return fail(FDEC_E_ARG, "%s: kv.n_blocks, max_blocks, page_size and capacity < 2^31 does not hold", who);
-    if (kv->block_stride < 0 || kv->token_stride < 0 || kv->head_stride < 0 || kv->block_stride > MAX_STRIDE ||
-        kv->token_stride > MAX_STRIDE || kv->head_stride > MAX_STRIDE)
-        return fail(FDEC_E_ARG, "%s: 0 <= kv strides <= 2^32 does not hold", who);
-    return FDEC_OK;
+    const int64_t tokens = kv->page_size ? kv->page_size : kv->capacity;
+    const fdec_status st = complete_cache(who, "k", &kv->k, tokens, n_kv_heads, head_dim);
+    return st ? st : complete_cache(who, "v", &kv->v, tokens, n_kv_heads, v_head_dim);
 }
 
-uint64_t kv_layout_bytes(const fdec_kv_layout *kv, uint32_t n_kv_heads, uint32_t head_dim)
+uint64_t kv_cache_bytes(const fdec_kv_layout *kv, const fdec_cache *cache, uint32_t n_kv_heads, uint32_t dim)
 {
     const uint64_t tokens = kv->page_size ? kv->page_size : kv->capacity;
-    return type_bytes(kv->type) *
-           ((kv->n_blocks - 1) * (uint64_t) kv->block_stride + (tokens - 1) * (uint64_t) kv->token_stride +
-            (n_kv_heads - 1) * (uint64_t) kv->head_stride + head_dim);
+    return type_bytes(cache->type, (kv->n_blocks - 1) * (uint64_t) cache->block_stride +
+                                       (tokens - 1) * (uint64_t) cache->token_stride +
+                                       (n_kv_heads - 1) * (uint64_t) cache->head_stride + dim);
 }

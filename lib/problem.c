@@ -2,7 +2,8 @@
  * problem.c - problems as text, their class, their range, their least work
  *
  * The text is "op:type key=value ...". A key is either a range number or part of the class; fields() lists the keys of
- * an operation once, in the order in which they are printed, and everything below walks that list. */
+ * an operation once, in the order in which they are printed, and everything below walks that list. A value is a number,
+ * or a pair "a/b", of numbers or of types; a pair of equals is written once. */
 #include "problem.h"
 #include "kernel.h"
 #include "kv.h"
@@ -12,124 +13,201 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FIELDS = 5 };
+enum { MAX_FIELDS = 8 };
+
+enum field_kind {
+    COUNT, /* a number 1..max in *wide */
+    SIZE,  /* the same in *word */
+    PAIR,  /* two numbers 1..max in *narrow, each a multiple of `multiple` */
+    RATIO, /* two numbers, always both written, the first a multiple of the second, in *narrow */
+    TYPES  /* two types of activations in *type */
+};
 
 struct field {
     const char *name;
-    int64_t *wide; /* one of these three points at the number */
-    int *narrow;
+    enum field_kind kind;
+    int64_t *wide;
     uint32_t *word;
+    int *narrow[2];
+    fdec_type *type[2];
     bool is_range;
-    int64_t max, absent; /* absent: taken where the key is missing; -1: it may not be */
+    int64_t max, multiple, absent; /* absent: taken where the key is missing, and not printed; -1: it may not be */
 };
 
 static const int64_t max_size = INT32_MAX; /* of anything that a kernel counts in an int */
 
-/* Heads are a field "h=H/G" of their own: neither range nor single number. */
-static int fields(struct problem *p, struct field f[MAX_FIELDS])
+static int attn_fields(struct attn_problem *a, struct field *f)
 {
-    struct attn_problem *a = &p->attn;
-    int n = 0;
-    memset(f, 0, MAX_FIELDS * sizeof *f);
-    switch (p->op) {
-    case OP_ATTN:
-        f[n++] = (struct field){.name = "b", .wide = &a->batch, .is_range = true, .max = max_size, .absent = 1};
-        f[n++] = (struct field){.name = "h", .absent = -1};
-        f[n++] = (struct field){.name = "d", .narrow = &a->head_dim, .max = 256, .absent = -1};
-        f[n++] = (struct field){.name = "n", .wide = &a->len, .is_range = true, .max = max_size, .absent = 1};
-        f[n++] = (struct field){.name = "page", .word = &a->kv.page_size, .max = max_size};
-        break;
-    case OP_LINEAR:
-        f[n++] = (struct field){.name = "m", .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1};
-        f[n++] = (struct field){.name = "n", .wide = &p->linear.n, .max = max_size, .absent = -1};
-        f[n++] = (struct field){.name = "k", .wide = &p->linear.k, .max = max_size, .absent = -1};
-        break;
-    case OP_SOFTMAX:
-        f[n++] =
-            (struct field){.name = "rows", .wide = &p->softmax.rows, .is_range = true, .max = max_size, .absent = 1};
-        f[n++] = (struct field){.name = "cols", .wide = &p->softmax.cols, .max = max_size, .absent = -1};
-        break;
-    default:
-        f[n++] = (struct field){.name = "rows", .wide = &p->small.rows, .is_range = true, .max = max_size, .absent = 1};
-        f[n++] = (struct field){.name = "cols", .wide = &p->small.cols, .max = max_size, .absent = -1};
-        break;
-    }
-    return n;
+    const struct field list[] = {
+        {.name = "b", .kind = COUNT, .wide = &a->batch, .is_range = true, .max = max_size, .absent = 1},
+        {.name = "h", .kind = RATIO, .narrow = {&a->n_heads, &a->n_kv_heads}, .max = UINT16_MAX, .absent = -1},
+        {.name = "d", .kind = PAIR, .narrow = {&a->head_dim, &a->v_head_dim}, .max = 576, .multiple = 8, .absent = -1},
+        {.name = "q", .kind = PAIR, .narrow = {&a->q_len, &a->q_len}, .max = 64, .multiple = 1, .absent = 1},
+        {.name = "n", .kind = COUNT, .wide = &a->len, .is_range = true, .max = max_size, .absent = 1},
+        {.name = "page", .kind = SIZE, .word = &a->kv.page_size, .max = max_size},
+        {.name = "window", .kind = COUNT, .wide = &a->window, .max = max_size},
+        {.name = "act", .kind = TYPES, .type = {&a->q_type, &a->out_type}, .absent = FDEC_F32},
+    };
+    memcpy(f, list, sizeof list);
+    return (int) ARRAY_LEN(list);
 }
 
-static bool is_heads(const struct field *f)
+static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
-    return !f->wide && !f->narrow && !f->word;
+    const struct field m = {.name = "m", .kind = COUNT, .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1},
+                       n = {.name = "n", .kind = COUNT, .wide = &p->linear.n, .max = max_size, .absent = -1},
+                       k = {.name = "k", .kind = COUNT, .wide = &p->linear.k, .max = max_size, .absent = -1};
+    const bool softmax = p->op == OP_SOFTMAX;
+    memset(f, 0, MAX_FIELDS * sizeof *f);
+    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows, *col_count = softmax ? &p->softmax.cols : &p->small.cols;
+    const struct field rows = {.name = "rows", .kind = COUNT, .wide = row_count, .is_range = true, .max = max_size, .absent = 1},
+                       cols = {.name = "cols", .kind = COUNT, .wide = col_count, .max = max_size, .absent = -1};
+    switch (p->op) {
+    case OP_ATTN: return attn_fields(&p->attn, f);
+    case OP_LINEAR: f[0] = m, f[1] = n, f[2] = k; return 3;
+    default: f[0] = rows, f[1] = cols; return 2;
+    }
 }
 
 static int64_t field_get(const struct field *f)
 {
-    return f->wide ? *f->wide : f->narrow ? *f->narrow : (int64_t) *f->word;
+    switch (f->kind) {
+    case COUNT: return *f->wide;
+    case SIZE: return *f->word;
+    case TYPES: return *f->type[0];
+    default: return *f->narrow[0];
+    }
 }
 
-static void field_set(const struct field *f, int64_t v)
+static int64_t field_get_second(const struct field *f)
 {
-    if (f->wide)
-        *f->wide = v;
-    else if (f->narrow)
-        *f->narrow = (int) v;
-    else
-        *f->word = (uint32_t) v;
+    return f->kind == TYPES ? (int64_t) *f->type[1] : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1] : field_get(f);
 }
 
-size_t type_bytes(fdec_type t)
+static void field_set(const struct field *f, int64_t v, int64_t second)
 {
-    return t == FDEC_F16 ? 2 : 4;
+    switch (f->kind) {
+    case COUNT: *f->wide = v; break;
+    case SIZE: *f->word = (uint32_t) v; break;
+    case TYPES: *f->type[0] = (fdec_type) v, *f->type[1] = (fdec_type) second; break;
+    default: *f->narrow[0] = (int) v, *f->narrow[1] = (int) second; break;
+    }
+}
+
+/* ---- types ---- */
+
+static const struct {
+    const char *name;
+    size_t block, bytes, align; /* elements of a block, its bytes */
+} types[] = {
+    [FDEC_F32] = {"f32", 1, 4, 4},
+    [FDEC_F16] = {"f16", 1, 2, 2},
+    [FDEC_BF16] = {"bf16", 1, 2, 2},
+    [FDEC_Q8_0] = {"q8_0", 32, 34, 2},
+};
+
+size_t type_block(fdec_type t)
+{
+    return types[t].block;
+}
+
+uint64_t type_bytes(fdec_type t, uint64_t n)
+{
+    return n / types[t].block * types[t].bytes;
+}
+
+size_t type_align(fdec_type t)
+{
+    return types[t].align;
 }
 
 const char *type_name(fdec_type t)
 {
-    return t == FDEC_F16 ? "f16" : "f32";
+    return types[t].name;
+}
+
+bool type_is_float(fdec_type t)
+{
+    return t == FDEC_F32 || t == FDEC_F16 || t == FDEC_BF16;
 }
 
 bool type_parse(const char *text, fdec_type *t)
 {
-    const bool f16 = !strcmp(text, "f16");
-    if (!f16 && strcmp(text, "f32"))
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        if (!strcmp(text, types[i].name)) {
+            *t = (fdec_type) i;
+            return true;
+        }
+    return false;
+}
+
+/* The types that the text names: of what is read most; K's and V's. */
+static void problem_types(const struct problem *p, fdec_type t[2])
+{
+    switch (p->op) {
+    case OP_ATTN: t[0] = p->attn.kv.k.type, t[1] = p->attn.kv.v.type; break;
+    case OP_LINEAR: t[0] = t[1] = p->linear.w_type; break;
+    case OP_EMBED:
+    case OP_ROPE_APPEND: t[0] = t[1] = p->small.type; break;
+    default: t[0] = t[1] = FDEC_F32;
+    }
+}
+
+/* What linear and the small operations have kernels for is their reject's to say; a quantised type is a cache's. */
+static bool set_types(struct problem *p, const fdec_type t[2])
+{
+    if (p->op == OP_ATTN) {
+        p->attn.kv.k.type = t[0], p->attn.kv.v.type = t[1];
+        return true;
+    }
+    if (t[0] != t[1] || (t[0] != FDEC_F32 && t[0] != FDEC_F16))
         return false;
-    *t = f16 ? FDEC_F16 : FDEC_F32;
-    return true;
-}
-
-/* The type that the text names: of what is read most. */
-static fdec_type problem_type(const struct problem *p)
-{
     switch (p->op) {
-    case OP_ATTN: return p->attn.kv.type;
-    case OP_LINEAR: return p->linear.w_type;
+    case OP_LINEAR: p->linear.w_type = t[0]; return true;
     case OP_EMBED:
-    case OP_ROPE_APPEND: return p->small.type;
-    default: return FDEC_F32;
+    case OP_ROPE_APPEND: p->small.type = t[0]; return true;
+    default: return t[0] == FDEC_F32;
     }
 }
 
-static bool set_type(struct problem *p, fdec_type t)
+static void print_types(const fdec_type t[2], char buf[PROBLEM_TEXT])
 {
-    switch (p->op) {
-    case OP_ATTN: p->attn.kv.type = t; return true;
-    case OP_LINEAR: p->linear.w_type = t; return true;
-    case OP_EMBED:
-    case OP_ROPE_APPEND: p->small.type = t; return true;
-    default: return t == FDEC_F32;
-    }
+    append(buf, PROBLEM_TEXT, "%s%s%s", type_name(t[0]), t[0] != t[1] ? "/" : "", t[0] != t[1] ? type_name(t[1]) : "");
+}
+
+static bool parse_types(char *text, fdec_type t[2])
+{
+    char *slash = strchr(text, '/');
+    if (slash)
+        *slash++ = 0;
+    return type_parse(text, &t[0]) && type_parse(slash ? slash : text, &t[1]);
+}
+
+static void print_field(const struct field *f, char buf[PROBLEM_TEXT])
+{
+    const int64_t v[2] = {field_get(f), field_get_second(f)};
+    append(buf, PROBLEM_TEXT, " %s=", f->name);
+    if (f->kind == TYPES)
+        print_types((const fdec_type[2]) {(fdec_type) v[0], (fdec_type) v[1]}, buf);
+    else if (f->kind == RATIO || v[0] != v[1])
+        append(buf, PROBLEM_TEXT, "%" PRId64 "/%" PRId64, v[0], v[1]);
+    else
+        append(buf, PROBLEM_TEXT, "%" PRId64, v[0]);
 }
 
 static void print(const struct problem *p, bool with_range, char buf[PROBLEM_TEXT])
 {
     struct problem copy = *p;
     struct field f[MAX_FIELDS];
+    fdec_type t[2];
     const int n = fields(&copy, f);
-    snprintf(buf, PROBLEM_TEXT, "%s:%s", operations[p->op].name, type_name(problem_type(p)));
+    problem_types(p, t);
+    snprintf(buf, PROBLEM_TEXT, "%s:", operations[p->op].name);
+    print_types(t, buf);
     for (int i = 0; i < n; i++) {
-        if (is_heads(&f[i]))
-            append(buf, PROBLEM_TEXT, " h=%d/%d", p->attn.n_heads, p->attn.n_kv_heads);
-        else if (f[i].is_range ? with_range : field_get(&f[i]) != 0) /* page 0 says nothing */
-            append(buf, PROBLEM_TEXT, " %s=%" PRId64, f[i].name, field_get(&f[i]));
+        const bool is_default = field_get(&f[i]) == f[i].absent && field_get_second(&f[i]) == f[i].absent;
+        if (f[i].is_range ? with_range : !is_default)
+            print_field(&f[i], buf);
     }
 }
 
@@ -143,8 +221,9 @@ void problem_class(const struct problem *p, char buf[PROBLEM_TEXT])
     print(p, false, buf);
 }
 
-/* Digits alone, 1..max, up to the character `end`. Returns what follows, NULL: no such number. */
-static const char *parse_count(const char *text, int64_t max, char end, int64_t *v)
+/* Digits alone, 1..max, up to one of the characters `ends` (the terminating 0 always is one). Returns where, NULL: no
+ * such number. */
+static const char *parse_count(const char *text, int64_t max, const char *ends, int64_t *v)
 {
     int64_t x = 0;
     const char *s = text;
@@ -153,31 +232,32 @@ static const char *parse_count(const char *text, int64_t max, char end, int64_t 
         if (x > max)
             return NULL;
     }
-    if (s == text || *text == '0' || *s != end)
+    if (s == text || *text == '0' || (*s && !strchr(ends, *s)))
         return NULL;
     *v = x;
-    return *s ? s + 1 : s;
+    return s;
 }
 
-static bool parse_heads(const char *value, struct attn_problem *a)
+static bool parse_field(const struct field *f, char *value)
 {
-    int64_t h, g;
-    value = parse_count(value, UINT16_MAX, '/', &h);
-    if (!value || !parse_count(value, UINT16_MAX, 0, &g) || h % g != 0)
+    int64_t v[2];
+    if (f->kind == TYPES) {
+        fdec_type t[2];
+        if (!parse_types(value, t) || !type_is_float(t[0]) || !type_is_float(t[1]))
+            return false;
+        field_set(f, t[0], t[1]);
+        return true;
+    }
+    const bool two = f->kind == RATIO || (f->kind == PAIR && f->narrow[0] != f->narrow[1]);
+    const char *end = parse_count(value, f->max, two ? "/" : "", &v[0]);
+    if (!end || (f->kind == RATIO && !*end))
         return false;
-    a->n_heads = (int) h;
-    a->n_kv_heads = (int) g;
-    return true;
-}
-
-static bool parse_field(struct problem *p, const struct field *f, const char *value)
-{
-    int64_t v;
-    if (is_heads(f))
-        return parse_heads(value, &p->attn);
-    if (!parse_count(value, f->max, 0, &v) || (f->narrow && v % 8 != 0)) /* narrow: head_dim */
+    v[1] = v[0];
+    if (*end && !parse_count(end + 1, f->max, "", &v[1]))
         return false;
-    field_set(f, v);
+    if (f->kind == RATIO ? v[0] % v[1] != 0 : f->kind == PAIR && (v[0] % f->multiple || v[1] % f->multiple))
+        return false;
+    field_set(f, v[0], v[1]);
     return true;
 }
 
@@ -199,8 +279,10 @@ static bool parse_fields(char *text, struct problem *p, char *err, size_t n_err)
             snprintf(err, n_err, "\"%s\" is %s", word, eq && i < n ? "given twice" : "no key=value of this operation");
             return false;
         }
-        if (!parse_field(p, &f[i], eq + 1)) {
-            snprintf(err, n_err, "%s=%s is out of range", word, eq + 1);
+        char value[32];
+        snprintf(value, sizeof value, "%s", eq + 1);
+        if (!parse_field(&f[i], eq + 1)) {
+            snprintf(err, n_err, "%s=%s is out of range", word, value);
             return false;
         }
         seen[i] = true;
@@ -212,19 +294,20 @@ static bool parse_fields(char *text, struct problem *p, char *err, size_t n_err)
             snprintf(err, n_err, "%s= is missing", f[i].name);
             return false;
         }
-        field_set(&f[i], f[i].absent);
+        field_set(&f[i], f[i].absent, f[i].absent);
     }
     return true;
 }
 
-/* Scale, and a packed cache: contiguous, or with a pool of just the pages that are needed. */
+/* Scale, the causal mask, and a packed cache: contiguous, or with a pool of just the pages that are needed. */
 static bool complete_attn(struct attn_problem *a, char *err, size_t n_err)
 {
     const int64_t pages = a->kv.page_size ? a->batch * div_up(a->len, a->kv.page_size) : 0;
     a->scale = (float) (1 / sqrt((double) a->head_dim));
+    a->causal = true;
     a->kv.n_blocks = (uint32_t) MIN(pages, UINT32_MAX); /* too many are refused by the next line */
     if (kv_layout_complete("kv cache", &a->kv, (uint32_t) a->batch, (uint32_t) a->len, (uint32_t) a->n_kv_heads,
-                           (uint32_t) a->head_dim) == FDEC_OK)
+                           (uint32_t) a->head_dim, (uint32_t) a->v_head_dim) == FDEC_OK)
         return true;
     snprintf(err, n_err, "%s", fdec_last_error());
     return false;
@@ -233,7 +316,7 @@ static bool complete_attn(struct attn_problem *a, char *err, size_t n_err)
 bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err)
 {
     char copy[PROBLEM_TEXT];
-    fdec_type t;
+    fdec_type t[2];
     memset(p, 0, sizeof *p);
     if (strlen(text) >= sizeof copy) {
         snprintf(err, n_err, "longer than %d characters", PROBLEM_TEXT - 1);
@@ -250,7 +333,7 @@ bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err)
     while (op < OP_COUNT && strcmp(operations[op].name, copy))
         op++;
     p->op = (enum op) op;
-    if (op == OP_COUNT || !type || !type_parse(type, &t) || !set_type(p, t)) {
+    if (op == OP_COUNT || !type || !parse_types(type, t) || !set_types(p, t)) {
         snprintf(err, n_err, "\"%s\" is not of the form op:type", text);
         return false;
     }
@@ -274,7 +357,7 @@ void problem_range(const struct problem *p, int64_t at[N_RANGES])
     at[0] = at[1] = 1;
     for (int i = 0, r = 0; i < n; i++)
         if (f[i].is_range)
-            at[r++] = field_get(&f[i]);
+            at[r++] = *f[i].wide;
 }
 
 void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
@@ -283,18 +366,49 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
     const int n = fields(p, f);
     for (int i = 0, r = 0; i < n; i++)
         if (f[i].is_range)
-            field_set(&f[i], at[r++]);
+            *f[i].wide = at[r++];
+}
+
+/* Keys that the query tokens of one sequence see: of any, and summed over them. */
+static void visible_keys(const struct attn_problem *a, double *any, double *sum)
+{
+    int64_t lowest = a->len, total = 0;
+    for (int i = 0; i < a->q_len; i++) {
+        const int64_t pos = a->len - a->q_len + i, hi = a->causal ? MAX(MIN(pos + 1, a->len), 0) : a->len,
+                      lo = a->window ? MIN(MAX(pos - a->window + 1, 0), hi) : 0;
+        lowest = MIN(lowest, lo);
+        total += hi - lo;
+    }
+    *any = (double) (a->len - lowest);
+    *sum = (double) total;
+}
+
+static double attn_bytes(const struct attn_problem *a) /* q and out; K and V; lens */
+{
+    double any, sum;
+    visible_keys(a, &any, &sum);
+    const double key = (double) (type_bytes(a->kv.k.type, (uint64_t) a->head_dim) +
+                                 type_bytes(a->kv.v.type, (uint64_t) a->v_head_dim));
+    const double row = (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) +
+                                 type_bytes(a->out_type, (uint64_t) a->v_head_dim));
+    return (double) a->batch * (a->q_len * a->n_heads * row + any * a->n_kv_heads * key + 4);
+}
+
+static double attn_flops(const struct attn_problem *a)
+{
+    double any, sum;
+    visible_keys(a, &any, &sum);
+    return 2.0 * (double) a->batch * a->n_heads * (a->head_dim + a->v_head_dim) * sum;
 }
 
 double problem_bytes(const struct problem *p)
 {
-    const double t = (double) type_bytes(problem_type(p)), rows = (double) p->small.rows, cols = (double) p->small.cols;
-    const struct attn_problem *a = &p->attn;
+    fdec_type type[2];
+    problem_types(p, type);
+    const double t = (double) type_bytes(type[0], 1), rows = (double) p->small.rows, cols = (double) p->small.cols;
     const struct linear_problem *l = &p->linear;
     switch (p->op) {
-    case OP_ATTN: /* q and out; K and V; lens */
-        return (double) a->batch *
-               (8.0 * a->n_heads * a->head_dim + 2 * t * a->n_kv_heads * a->head_dim * (double) a->len + 4);
+    case OP_ATTN: return attn_bytes(&p->attn);
     case OP_LINEAR: /* W; x and y */
         return (double) l->n * (double) l->k * t + 4.0 * (double) l->m * (double) (l->n + l->k);
     case OP_SOFTMAX: return 8.0 * (double) p->softmax.rows * (double) p->softmax.cols;
@@ -312,10 +426,9 @@ double problem_bytes(const struct problem *p)
 
 double problem_flops(const struct problem *p)
 {
-    const struct attn_problem *a = &p->attn;
     const struct linear_problem *l = &p->linear;
     switch (p->op) {
-    case OP_ATTN: return 4.0 * (double) a->batch * a->n_heads * a->head_dim * (double) a->len;
+    case OP_ATTN: return attn_flops(&p->attn);
     case OP_LINEAR: return 2.0 * (double) l->m * (double) l->n * (double) l->k;
     case OP_SOFTMAX: return 4.0 * (double) p->softmax.rows * (double) p->softmax.cols; /* an exp counts as one */
     default: return 4.0 * (double) p->small.rows * (double) p->small.cols;

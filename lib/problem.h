@@ -18,8 +18,13 @@ enum op {
 
 struct attn_problem {
     int64_t batch, len; /* range: B, and the longest sequence */
-    int n_heads, n_kv_heads, head_dim;
+    int q_len;          /* query tokens of a sequence, at most */
+    int n_heads, n_kv_heads, head_dim, v_head_dim;
+    fdec_type q_type, out_type;
     float scale;         /* never 0 here */
+    float softcap;       /* 0: none */
+    int64_t window;      /* 0: none */
+    bool causal, invariant;
     fdec_kv_layout kv;   /* every default filled in */
     fdec_phi_source phi_source;
     float phi;
@@ -50,9 +55,10 @@ struct problem {
 
 enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
 
-/* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 n=4096 page=16", "linear:f16 m=8 n=4096 k=4096",
- * "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Scale, strides, phi and pool sizes are not part
- * of the text: they do not change what is fastest. */
+/* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16/q8_0 b=1 h=32/8 d=192/128 q=8 n=4096 page=16 window=1024 act=bf16/f32",
+ * "linear:f16 m=8 n=4096 k=4096", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Attention's pairs are
+ * K and V, head_dim and v_head_dim, q and out, one number or type where both are the same. Scale, softcap, mask, strides,
+ * phi and pool sizes are not part of the text: they do not change what is fastest. */
 void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
 
 /* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1,
@@ -72,7 +78,10 @@ const char *const *problem_range_names(enum op op);
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
 double problem_flops(const struct problem *p); /* multiply and add count as two */
 
-size_t type_bytes(fdec_type t);
+size_t type_block(fdec_type t);                /* elements in a block: 32 for Q8_0, else 1 */
+uint64_t type_bytes(fdec_type t, uint64_t n); /* of n elements, whole blocks */
+size_t type_align(fdec_type t);               /* what a buffer offset must be a multiple of */
+bool type_is_float(fdec_type t);              /* f32, f16, bf16: what activations may be */
 const char *type_name(fdec_type t); /* "f32" */
 bool type_parse(const char *text, fdec_type *t);
 #endif
