@@ -51,7 +51,8 @@ static struct geometry geometry_of(const struct attn_problem *p, const struct sp
     const int64_t splits = splits_of(p, r);
     return (struct geometry){
         .n_launches = 2,
-        .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items, (size_t) p->n_kv_heads},
+        .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items,
+                               (size_t) p->n_kv_heads},
                     .local = {items, 1}},
                    {.global = {(size_t) (p->batch * p->q_len * p->n_heads) * merge_items}, .local = {merge_items}}},
         .n_splits = (int) splits,
@@ -191,7 +192,8 @@ static double wg_expect(const struct problem *p, const struct device *d, int *cf
 static struct geometry wg_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = wg_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG], MIN((size_t) p->attn.v_head_dim / ATTN_WG_WIDTH, (size_t) cfg[WG_WG]));
+    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG],
+                       MIN((size_t) p->attn.v_head_dim / ATTN_WG_WIDTH, (size_t) cfg[WG_WG]));
 }
 
 /* ---- schemes ---- */

@@ -54,13 +54,24 @@ static int attn_fields(struct attn_problem *a, struct field *f)
 
 static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
-    const struct field m = {.name = "m", .kind = COUNT, .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1},
+    const struct field m = {.name = "m",
+                            .kind = COUNT,
+                            .wide = &p->linear.m,
+                            .is_range = true,
+                            .max = max_size,
+                            .absent = 1},
                        n = {.name = "n", .kind = COUNT, .wide = &p->linear.n, .max = max_size, .absent = -1},
                        k = {.name = "k", .kind = COUNT, .wide = &p->linear.k, .max = max_size, .absent = -1};
     const bool softmax = p->op == OP_SOFTMAX;
     memset(f, 0, MAX_FIELDS * sizeof *f);
-    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows, *col_count = softmax ? &p->softmax.cols : &p->small.cols;
-    const struct field rows = {.name = "rows", .kind = COUNT, .wide = row_count, .is_range = true, .max = max_size, .absent = 1},
+    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows,
+            *col_count = softmax ? &p->softmax.cols : &p->small.cols;
+    const struct field rows = {.name = "rows",
+                               .kind = COUNT,
+                               .wide = row_count,
+                               .is_range = true,
+                               .max = max_size,
+                               .absent = 1},
                        cols = {.name = "cols", .kind = COUNT, .wide = col_count, .max = max_size, .absent = -1};
     switch (p->op) {
     case OP_ATTN: return attn_fields(&p->attn, f);
@@ -81,7 +92,9 @@ static int64_t field_get(const struct field *f)
 
 static int64_t field_get_second(const struct field *f)
 {
-    return f->kind == TYPES ? (int64_t) *f->type[1] : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1] : field_get(f);
+    return f->kind == TYPES                      ? (int64_t) *f->type[1]
+           : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1]
+                                                 : field_get(f);
 }
 
 static void field_set(const struct field *f, int64_t v, int64_t second)
@@ -188,7 +201,7 @@ static void print_field(const struct field *f, char buf[PROBLEM_TEXT])
     const int64_t v[2] = {field_get(f), field_get_second(f)};
     append(buf, PROBLEM_TEXT, " %s=", f->name);
     if (f->kind == TYPES)
-        print_types((const fdec_type[2]) {(fdec_type) v[0], (fdec_type) v[1]}, buf);
+        print_types((const fdec_type[2]){(fdec_type) v[0], (fdec_type) v[1]}, buf);
     else if (f->kind == RATIO || v[0] != v[1])
         append(buf, PROBLEM_TEXT, "%" PRId64 "/%" PRId64, v[0], v[1]);
     else
@@ -369,12 +382,18 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
             *f[i].wide = at[r++];
 }
 
+bool problem_pinned(const struct problem *p, int64_t at[N_RANGES])
+{
+    at[0] = 1, at[1] = 4096; /* one long sequence: where decoding spends its time */
+    return p->op == OP_ATTN && p->attn.invariant;
+}
+
 /* Keys that the query tokens of one sequence see: of any, and summed over them. */
 static void visible_keys(const struct attn_problem *a, double *any, double *sum)
 {
     int64_t lowest = a->len, total = 0;
     for (int i = 0; i < a->q_len; i++) {
-        const int64_t pos = a->len - a->q_len + i, hi = a->causal ? MAX(MIN(pos + 1, a->len), 0) : a->len,
+        const int64_t pos = a->len - a->q_len + i, hi = a->causal || a->window ? MAX(MIN(pos + 1, a->len), 0) : a->len,
                       lo = a->window ? MIN(MAX(pos - a->window + 1, 0), hi) : 0;
         lowest = MIN(lowest, lo);
         total += hi - lo;
@@ -389,8 +408,8 @@ static double attn_bytes(const struct attn_problem *a) /* q and out; K and V; le
     visible_keys(a, &any, &sum);
     const double key = (double) (type_bytes(a->kv.k.type, (uint64_t) a->head_dim) +
                                  type_bytes(a->kv.v.type, (uint64_t) a->v_head_dim));
-    const double row = (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) +
-                                 type_bytes(a->out_type, (uint64_t) a->v_head_dim));
+    const double row =
+        (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) + type_bytes(a->out_type, (uint64_t) a->v_head_dim));
     return (double) a->batch * (a->q_len * a->n_heads * row + any * a->n_kv_heads * key + 4);
 }
 
