@@ -5,13 +5,15 @@
  *   K(place, g)  = q8_0 / f16 / ... of k[n,g] turned                    g in [0, G)
  *   V(place, g)  = q8_0 / f16 / ... of v[n,g]
  *   bounds[block, g] = max(itself, {|K|, max_d |V_d|} of what was stored)
- * rope_append: a group per (row n, head), H query heads, then G kv heads. A head goes through local memory as f32: loaded in
- *      vectors, turned in pairs, stored in vectors of the cache's type. Local memory: 4*(576 + WG) + 4 bytes.
+ * rope_append: a group per (row n, head), H query heads, then G kv heads. A head goes through local memory as f32:
+ *      loaded in vectors, turned in pairs, stored in vectors of the cache's type. Local memory: 4*(576 + WG) + 4
+ *      bytes.
  *
- * The bound of |K| is an upper bound of the exact norm of the stored key. The sum of n squares a lane (fma), 12 halvings at most,
- * one more addition, the square root (3 ulp), a product and the rounding of the factor itself take away (n/2 + 15) * 2^-24 of it
- * at most, and underflow 2^-126 of each square: both are given back. Elements that are infinite or NaN make it +inf, as they do
- * for V. Non-negative floats are in the order of their bits, so a maximum over integers serves, and NaN wins it.
+ * The bound of |K| is an upper bound of the exact norm of the stored key. The sum of n squares a lane (fma), 12
+ * halvings at most, one more addition, the square root (3 ulp), a product and the rounding of the factor itself take
+ * away (n/2 + 15) * 2^-24 of it at most, and underflow 2^-126 of each square: both are given back. Elements that are
+ * infinite or NaN make it +inf, as they do for V. Non-negative floats are in the order of their bits, so a maximum
+ * over integers serves, and NaN wins it.
  *
  * ACT_TYPE, K_TYPE, V_TYPE: f32, f16, bf16, q8_0 by name, as load.h takes them.  WG, VEC: row.h, VEC 4 or 16. */
 #if !defined(WG) || !defined(VEC) || !defined(ACT_TYPE) || !defined(K_TYPE) || !defined(V_TYPE)
@@ -105,17 +107,25 @@ static struct angle angle_of(u64 turn)
     return r;
 }
 
-WITH_LOCAL void rotate(const struct append_scalars *s, local float *row, global const u64 *angles, int pos)
+WITH_LOCAL void turn(local float *a, local float *b, u64 turns, float factor)
 {
-    const int pairs = s->rope_dim / 2, step = s->neox ? 1 : 2, apart = s->neox ? pairs : 1;
-    local float *first = row + s->rope_begin, *second = first + apart;
-    for (int i = get_local_id(0); i < pairs; i += WG) {
-        const struct angle a = angle_of(angles[i] * (u64) pos);
-        const float c = a.cosine * s->attn_factor, d = a.sine * s->attn_factor;
-        const float v0 = first[i * step], v1 = second[i * step];
-        first[i * step] = fma(v0, c, -(v1 * d));
-        second[i * step] = fma(v0, d, v1 * c);
-    }
+    const struct angle t = angle_of(turns);
+    const float c = t.cosine * factor, d = t.sine * factor, v0 = *a, v1 = *b;
+    *a = fma(v0, c, -(v1 * d));
+    *b = fma(v0, d, v1 * c);
+}
+
+WITH_LOCAL void rotate(const struct append_scalars *s, local float *row, global const u64 *restrict angles, int pos)
+{
+    const int pairs = s->rope_dim / 2;
+    const float factor = s->attn_factor;
+    local float *first = row + s->rope_begin;
+    if (s->neox)
+        for (int i = get_local_id(0); i < pairs; i += WG)
+            turn(first + i, first + pairs + i, angles[i] * (u64) pos, factor);
+    else
+        for (int i = get_local_id(0); i < pairs; i += WG)
+            turn(first + 2 * i, first + 2 * i + 1, angles[i] * (u64) pos, factor);
     SYNC(CLK_LOCAL_MEM_FENCE);
 }
 
@@ -148,7 +158,7 @@ static uint magnitude(vec v)
 }
 
 /* a / 127 and 1 / d rounded to nearest on devices whose division is off by 2.5 ulp too: one step of Newton on the exact
- * remainder. Beyond the range of that (d of 2^-100 and below, or infinite) q does not matter: d rounds to 0 or inf in f16. */
+ * remainder. Beyond its range (d of 2^-100 and below, or infinite) q does not matter: d rounds to 0 or inf in f16. */
 static float scale_of(float a)
 {
     const float d = a / 127.0f;
@@ -161,8 +171,8 @@ static float inverse_of(float d)
     return d > 0x1p-100f && d < INFINITY ? fma(fma(-d, r, 1.0f), r, r) : d > 0 ? r : 0;
 }
 
-/* The block that holds vector j: d = max |x| / 127, q = round(x / d), halves away from zero; the item of its first vector
- * stores d. A block with an infinity or a NaN has such a d and q = 0: all of it reads as NaN. */
+/* The block that holds vector j: d = max |x| / 127, q = round(x / d), halves away from zero; the item of its first
+ * vector stores d. A block with an infinity or a NaN has such a d and q = 0: all of it reads as NaN. */
 WITH_LOCAL void put_q8_0(local const float *row, global uchar *to, int j, int dim)
 {
     const int vectors = 32 / VEC, first = j - j % vectors;
@@ -222,7 +232,8 @@ kernel void rope_append(APPEND_BUFFERS(BUFFER_PARAM) APPEND_SCALARS(SCALAR_PARAM
     local float row[APPEND_MAX_DIM], part[WG];
     local uint top;
     const struct append_scalars s = {APPEND_SCALARS(SCALAR_VALUE)};
-    const int heads = n_heads + n_kv_heads, n = get_group_id(0) / heads, head = get_group_id(0) % heads, g = head - n_heads;
+    const int heads = n_heads + n_kv_heads, n = get_group_id(0) / heads, head = get_group_id(0) % heads;
+    const int g = head - n_heads; /* < 0: a query head */
     const struct place at = place_of(&s, slots, block_table, n, pos[n]);
     if (at.block < 0 || (g < 0 && !HAS(angles)))
         return;
@@ -237,8 +248,10 @@ kernel void rope_append(APPEND_BUFFERS(BUFFER_PARAM) APPEND_SCALARS(SCALAR_PARAM
     }
 
     const size_t from = n * (size_t) n_kv_heads + g;
-    global K_T *key = k_cache + UNITS(K_TYPE, at.block * k_block_stride + at.token * k_token_stride + g * k_head_stride);
-    global V_T *value = v_cache + UNITS(V_TYPE, at.block * v_block_stride + at.token * v_token_stride + g * v_head_stride);
+    const i64 k_at = at.block * k_block_stride + at.token * k_token_stride + g * k_head_stride,
+              v_at = at.block * v_block_stride + at.token * v_token_stride + g * v_head_stride;
+    global K_T *key = k_cache + UNITS(K_TYPE, k_at);
+    global V_T *value = v_cache + UNITS(V_TYPE, v_at);
     fetch(row, k + from * head_dim, head_dim);
     if (HAS(angles))
         rotate(&s, row, angles, pos[n]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * append.h - arguments of rope_append
  *
- * ACT_T, K_T, V_T: what the types of q, k, v and of the two caches are on the device (load.h). On the host only the names
- * count. Shapes: flashdec.h, fdec_append_args. */
+ * ACT_T, K_T, V_T: what the types of q, k, v and of the two caches are on the device (load.h). On the host only the
+ * names count. Shapes: flashdec.h, fdec_append_args. */
 #ifndef APPEND_H
 #define APPEND_H
 #include "common.h"

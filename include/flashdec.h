@@ -298,7 +298,7 @@ typedef enum fdec_rope_scaling {
  *   YARN    r = (i - lo) / (hi - lo), within 0..1;  lo and hi: the i at which n is beta_fast and beta_slow, the one rounded
  *           down, the other up, and kept within 0..rope_dim-1
  *   LLAMA3  r = (high_freq_factor - n) / (high_freq_factor - low_freq_factor), within 0..1
- * The same as modeling_rope_utils.py of Hugging Face's transformers. A field that the scaling does not read must be 0. */
+ * As in modeling_rope_utils.py of Hugging Face's transformers. A field that the scaling does not read must be 0. */
 typedef struct fdec_rope_params {
     size_t size;
     uint32_t rope_dim; /* dimensions that turn: even, >= 2 */
@@ -313,8 +313,8 @@ typedef struct fdec_rope_params {
 } fdec_rope_params;
 #define FDEC_ROPE_PARAMS_INIT FDEC_INIT_(fdec_rope_params)
 
-/* For args.angles of fdec_append_run: turns per token as a 64-bit binary fraction, so that the device's angle is right to
- * 1e-6 rad at any position. out[i] = frequency / (2 pi) * 2^64, i in [0, rope_dim / 2). Host only. *attn_factor: for
+/* For args.angles of fdec_append_run: turns per token as a 64-bit binary fraction, so that the device's angle is right
+ * to 1e-6 rad at any position. out[i] = frequency / (2 pi) * 2^64, i in [0, rope_dim / 2). Host only. *attn_factor: for
  * args.attn_factor; NULL where it is 1. */
 FDEC_API fdec_status fdec_rope_angles(const fdec_rope_params *params, uint64_t *out, float *attn_factor);
 
@@ -360,17 +360,17 @@ typedef struct fdec_append_args {
     fdec_buffer k, v;     /* [N, G, D] and [N, G, Dv] of act_type; they stay as they are */
     fdec_buffer block_table; /* paged, without slots: [B, max_blocks] i32, B = ceil(N / q_len) */
     fdec_buffer k_cache, v_cache;
-    fdec_buffer bounds;   /* optional: f32 [n_blocks, G, 2], raised to max |k| (Euclidean, rounded up) and max |v_d| of what is
-                             stored. The caller zeroes a block's entries when it hands the block out; a row with an infinity
-                             or a NaN leaves +inf. A block is a page, or a sequence */
+    fdec_buffer bounds;   /* optional: f32 [n_blocks, G, 2], raised to max |k| (Euclidean, rounded up) and max |v_d| of
+                             what is stored. A block is a page, or a sequence; the caller zeroes its entries when it
+                             hands it out. A row with an infinity or a NaN leaves +inf */
 } fdec_append_args;
 #define FDEC_APPEND_ARGS_INIT FDEC_INIT_(fdec_append_args)
 
-/* Turns q in place, turns k, and writes k and v to their places in the caches, in one kernel. f16 and bf16 are rounded to
- * nearest even. Q8_0 as in ggml: d = max |x| / 127 rounded to f16, q = round(x / d) by the unrounded d, halves away from zero;
- * a block with an infinity or a NaN reads as NaN. */
-FDEC_API fdec_status fdec_append_run(fdec_plan *plan, cl_command_queue queue, const fdec_append_args *args, cl_uint n_wait,
-                                     const cl_event *wait, cl_event *event);
+/* Turns q in place, turns k, and writes k and v to their places in the caches, in one kernel. f16 and bf16 are rounded
+ * to nearest even. Q8_0 as in ggml: d = max |x| / 127 rounded to f16, q = x times 1 / (the unrounded d), rounded, halves
+ * away from zero; a block with an infinity or a NaN reads as NaN. */
+FDEC_API fdec_status fdec_append_run(fdec_plan *plan, cl_command_queue queue, const fdec_append_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
