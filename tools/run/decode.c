@@ -36,7 +36,7 @@ struct linear_plan {
 
 struct stage { /* plans for up to `rows` rows at once */
     uint32_t rows;
-    fdec_plan *attn;
+    fdec_plan *attn, *append;
     int n_linear;
     struct linear_plan linear[MAX_LINEAR];
 };
@@ -215,6 +215,22 @@ static bool plan_linear(struct decoder *d, struct stage *s, const struct weight 
     return true;
 }
 
+static bool plan_append(struct decoder *d, struct stage *s)
+{
+    const struct model *m = d->m;
+    fdec_append_params p = FDEC_APPEND_PARAMS_INIT;
+    p.max_tokens = s->rows;
+    p.max_len = d->o.n_ctx;
+    p.n_heads = m->n_heads;
+    p.n_kv_heads = m->n_kv_heads;
+    p.head_dim = m->head_dim;
+    p.rope_dim = m->rope_dim;
+    p.kv = kv_layout(d, s);
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_append_plan_create(d->ctx, &p, &s->append));
+    return true;
+}
+
 static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
 {
     const struct model *m = d->m;
@@ -232,6 +248,8 @@ static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
     const uint64_t need = fdec_plan_workspace_bytes(s->attn);
     d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
 
+    if (!plan_append(d, s))
+        return false;
     for (uint32_t i = 0; i < m->n_layers; i++)
         for (int w = 0; w < N_LAYER_WEIGHTS; w++)
             if (!plan_linear(d, s, &m->layers[i].w[w]))
@@ -290,7 +308,10 @@ static bool upload_constants(struct decoder *d)
         count[i] = (int32_t) i;
         uniform[i] = uniform_at(d->o.seed, i);
     }
-    if (ok && fdec_rope_angles(d->m->rope_dim, d->m->rope_base, angles) != FDEC_OK)
+    fdec_rope_params rope = FDEC_ROPE_PARAMS_INIT;
+    rope.rope_dim = d->m->rope_dim;
+    rope.base = d->m->rope_base;
+    if (ok && fdec_rope_angles(&rope, angles, NULL) != FDEC_OK)
         ok = err_set(d->e, "%s", fdec_last_error());
     const int32_t zeros[DECODE_CHUNK] = {0};
     ok = ok && write_buffer(d, d->count, n * sizeof *count, count) &&
@@ -348,6 +369,7 @@ void decoder_destroy(struct decoder **out)
     struct stage *stages[] = {&d->one, &d->chunk};
     for (int s = 0; s < 2; s++) {
         fdec_plan_destroy(&stages[s]->attn);
+        fdec_plan_destroy(&stages[s]->append);
         for (int i = 0; i < stages[s]->n_linear; i++)
             fdec_plan_destroy(&stages[s]->linear[i].plan);
     }
@@ -411,17 +433,10 @@ static bool linear(struct decoder *d, const struct stage *s, uint32_t rows, cons
 /* q and the cache of `layer`: rows of tokens pos, pos + 1, ... are all appended, then each attends to its own past. */
 static bool attend(struct decoder *d, const struct stage *s, uint32_t layer, uint32_t pos, uint32_t rows)
 {
-    const struct model *m = d->m;
     const fdec_buffer k_cache = at(d->cache[2 * layer], 0), v_cache = at(d->cache[2 * layer + 1], 0);
     const fdec_buffer table = at(s == &d->chunk ? d->block_table : NULL, 0);
-    fdec_rope_append_args r = FDEC_ROPE_APPEND_ARGS_INIT;
-    r.batch = rows;
-    r.n_heads = m->n_heads;
-    r.n_kv_heads = m->n_kv_heads;
-    r.head_dim = m->head_dim;
-    r.rope_dim = m->rope_dim;
-    r.max_len = d->o.n_ctx;
-    r.kv = kv_layout(d, s);
+    fdec_append_args r = FDEC_APPEND_ARGS_INIT;
+    r.n_tokens = rows;
     r.angles = at(d->angles, 0);
     r.pos = at(d->count, 4 * (uint64_t) pos);
     r.q = at(d->q, 0);
@@ -430,7 +445,7 @@ static bool attend(struct decoder *d, const struct stage *s, uint32_t layer, uin
     r.block_table = table;
     r.k_cache = k_cache;
     r.v_cache = v_cache;
-    try_fdec(d, fdec_rope_append_run(d->ops, d->queue, &r, 0, NULL, NULL));
+    try_fdec(d, fdec_append_run(s->append, d->queue, &r, 0, NULL, NULL));
 
     fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
     a.batch = rows;
