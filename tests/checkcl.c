@@ -42,6 +42,11 @@ bool check_broken(const struct check *c)
     return c->broken;
 }
 
+bool check_filtered(const struct check *c)
+{
+    return c->style || c->kernel || c->config;
+}
+
 uint64_t check_seed(const struct check *c)
 {
     return c->seed;
@@ -108,11 +113,19 @@ static void name_trial(const struct group *g, int i, char *buf, size_t n)
     if (p.op == OP_ATTN && t->q_len)
         p.attn.q_len = t->q_len;
     problem_print(&p, text);
-    snprintf(buf, n, "run %s, %s%s%s%s%s%s%s%s%s%s%s%s%s%s", text, fills[t->fill], t->bias ? ", bias" : "",
-             t->residual ? ", residual" : "", t->lse ? ", lse" : "", t->in_place ? ", in place" : "", biases[w->bias],
-             w->q_starts ? ", q_starts" : "", w->q_pos ? ", q_pos" : "", w->alibi ? ", alibi" : "",
-             w->sinks ? ", sinks" : "", w->phi ? ", phi" : "", w->bounds ? ", bounds" : "", w->state ? ", state" : "",
-             w->slots ? ", slots" : "");
+    const struct {
+        bool on;
+        const char *name;
+    } flags[] = {
+        {t->bias, "bias"},         {t->residual, "residual"}, {t->lse, "lse"},     {t->in_place, "in place"},
+        {w->q_starts, "q_starts"}, {w->q_pos, "q_pos"},       {w->alibi, "alibi"}, {w->sinks, "sinks"},
+        {w->phi, "phi"},           {w->bounds, "bounds"},     {w->state, "state"}, {w->slots, "slots"},
+    };
+    snprintf(buf, n, "run ");
+    append(buf, n, "%s, %s%s", text, fills[t->fill], biases[w->bias]);
+    for (size_t f = 0; f < ARRAY_LEN(flags); f++)
+        if (flags[f].on)
+            append(buf, n, ", %s", flags[f].name);
 }
 
 static fdec_status make_workloads(struct check *c, struct group *g)

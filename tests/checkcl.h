@@ -43,6 +43,7 @@ bool check_tiny(const struct check *c);
 /* For checks that make their own calls: one pass or fail. what may be NULL when ok. */
 void check_that(struct check *c, bool ok, const char *name, const char *what);
 bool check_broken(const struct check *c); /* only kernels that are wrong on purpose are run */
+bool check_filtered(const struct check *c); /* one style, kernel or configuration alone is wanted */
 uint64_t check_seed(const struct check *c);
 long check_number(const struct check *c); /* --only as a number; -1: none */
 /* True where this run was asked for one plan and this is not it. */
