@@ -251,6 +251,14 @@ static void refuse_small(const struct api *a)
     SMALL(argmax, (x.x = x.ids = p, x.rows = 1), FDEC_E_ARG, "cols");
     SMALL(sample, (x.x = x.u = x.ids = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "temperature");
     SMALL(sample, (x.x = x.ids = p, x.rows = 1, x.cols = 8, x.temperature = 1), FDEC_E_ARG, "u.mem");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "rows");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.n_parts = 2), FDEC_E_ARG, "dim");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.dim = 8), FDEC_E_ARG, "n_parts");
+    SMALL(attn_merge, (x.part = x.out = p, x.rows = 2, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "lse_in.mem");
+    SMALL(attn_merge, (x.part = end, x.lse_in = x.out = p, x.rows = 1, x.dim = 1, x.n_parts = 2), FDEC_E_ARG,
+          "part needs");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.lse = end, x.rows = 2, x.dim = 8, x.n_parts = 2), FDEC_E_ARG,
+          "lse needs");
     SMALL(rope_append, (x.batch = 1, x.n_heads = 3, x.n_kv_heads = 2, x.head_dim = 8, x.max_len = 4), FDEC_E_ARG,
           "n_kv_heads");
     SMALL(rope_append, (x.batch = 1, x.n_heads = 2, x.n_kv_heads = 2, x.head_dim = 8, x.max_len = 4, x.rope_dim = 10),
