@@ -63,7 +63,7 @@ typedef enum fdec_status {
     FDEC_E_UNSUPPORTED = -2, /* a valid problem that no kernel here can do on this device; the text says why */
     FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; try again later */
     FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the error */
-    FDEC_E_DATA        = -5  /* a tuning table could not be used */
+    FDEC_E_DATA        = -5  /* a tuning table, or another file, could not be used */
 } fdec_status;
 
 /* Short name of a status, e.g. "bad argument". Never NULL. */
@@ -282,6 +282,11 @@ FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue que
  * a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan is on
  * `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
 FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved);
+
+/* Reads a file of calibrated constants, as `flashdec-run --calibrate` writes it for a model: phi [n_layers, n_heads], a
+ * row of which, on the device, is args.phi of that layer. Host only. FDEC_E_DATA, and phi as it was: the file cannot be
+ * read, is no such file, or is for other sizes. */
+FDEC_API fdec_status fdec_phi_read(const char *path, uint32_t n_layers, uint32_t n_heads, float *phi);
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
