@@ -67,6 +67,9 @@ has '"error": '
 run 0 --self-test
 has ' pass '
 grep -q FAIL "$dir/out" && wrong 'a self-test failed'
+for problem in 'attn:bf16/f16 ' 'attn:q8_0 ' 'attn:.* q=5 '; do
+    has " pass  $problem"
+done
 for variant in unified online pair gemv flat gemm; do
     has " pass .*$variant"
 done
