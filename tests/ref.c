@@ -69,110 +69,217 @@ static double dot(const float *a, const float *b, int64_t n, double *mag)
 
 /* ---- attention ---- */
 
-/* Index of token t's vector in the cache, or -1 where the block table names no block of the pool. */
-static int64_t token_at(const struct attn_problem *p, const int32_t *block_table, int64_t b, int g, int64_t t)
+static int64_t clamped(int64_t x, int64_t from, int64_t to)
 {
-    const fdec_kv_layout *kv = &p->kv;
-    int64_t block = b, slot = t;
-    if (kv->page_size) {
-        block = block_table[b * kv->max_blocks + t / kv->page_size];
-        slot = t % kv->page_size;
-        if (block < 0 || block >= (int64_t) kv->n_blocks)
-            return -1;
-    }
-    return block * kv->block_stride + slot * kv->token_stride + g * kv->head_stride;
+    return x < from ? from : x > to ? to : x;
 }
 
-/* The n keys of one row: where each lies, its score, and scale * sum_d |q_d k_d|. */
-struct keys {
-    int64_t n, *at;
-    double *x, *mag;
+static int64_t length_of(const struct attn_run *r, int64_t b)
+{
+    return clamped(r->lens[b], 0, r->p->len);
+}
+
+struct attn_queries attn_queries_of(const struct attn_run *r, int64_t b)
+{
+    const int64_t most = r->p->q_len;
+    struct attn_queries q = {.first = b * most, .n = most};
+    if (r->q_starts) {
+        q.first = clamped(r->q_starts[b], 0, r->n_q);
+        q.n = clamped(clamped(r->q_starts[b + 1], 0, r->n_q) - q.first, 0, most);
+    }
+    q.pos = r->q_pos ? r->q_pos[b] : length_of(r, b) - q.n;
+    return q;
+}
+
+struct attn_span attn_span_of(const struct attn_problem *p, int64_t len, int64_t pos)
+{
+    struct attn_span s = {0, len};
+    if (p->causal || p->window)
+        s.to = clamped(pos + 1, 0, len);
+    if (p->window)
+        s.from = clamped(pos - p->window + 1, 0, s.to);
+    return s;
+}
+
+/* Where token t lies: in which block, -1 where the block table names none of the pool, and in which of its places. */
+struct place {
+    int64_t block, slot;
 };
 
-static void row_scores(const struct attn_problem *p, const float *q, const float *k, const int32_t *block_table,
-                       int64_t b, int g, int64_t len, struct keys *keys)
+static struct place place_of(const struct attn_run *r, int64_t b, int64_t t)
 {
+    const fdec_kv_layout *kv = &r->p->kv;
+    if (!kv->page_size)
+        return (struct place){b, t};
+    const int64_t block = r->block_table[b * kv->max_blocks + t / kv->page_size];
+    return (struct place){block < 0 || block >= (int64_t) kv->n_blocks ? -1 : block, t % kv->page_size};
+}
+
+static int64_t element_at(const fdec_cache *c, struct place at, int64_t g)
+{
+    return at.block * c->block_stride + at.slot * c->token_stride + g * c->head_stride;
+}
+
+/* What one row weighs: its keys' scores x, each with the error that a kernel's score may have and the place of its
+ * value; -1: a sink, which has none. */
+struct keys {
+    int64_t n, *v_at;
+    double *x, *error;
+};
+
+/* y = c tanh(s / c), by a kernel as y = c (1 - 2 / (E + 1)), E = e^(2s/c). error: in, that of s; out, that of y.
+ * With dy/ds = sech^2 = 1 - tanh^2 <= 1, and dy / d ln E = c/2 sech^2:
+ *     s itself and up to 4 roundings on the way to the argument       sech^2 (error + 4u |s|)
+ *     the exp, 6u + 3u |2s/c|                                         sech^2 (3u c + 3u |s|)
+ *     E + 1 (u) and the division (5u), of 2 / (E + 1) = 1 - tanh      6u c (1 - tanh)
+ *     1 - that, and the product with c                                2u |y|
+ * Forms in |s| or e^(-2s/c) have the same terms, with 1 - |tanh| for 1 - tanh, which is smaller. */
+static double soft_capped(double s, double c, double *error)
+{
+    const double t = tanh(s / c), slope = 1 - t * t;
+    *error = (slope > 0 ? slope * (*error + U * (7 * fabs(s) + 3 * c)) : 0) + U * (6 * c * (1 - t) + 2 * fabs(c * t));
+    return c * t;
+}
+
+/* The score of the row (b, i, h) at position pos for key t. Its error: the D products and additions of the dot product
+ * and up to 4 roundings by scale and log2(e) (5 where blocks of q8_0 have a factor of their own) of sum_d |scale q_d
+ * k_d|. What comes after it, soft-cap, ALiBi and bias, is at most three terms, each of which is rounded up to 3 times
+ * (its product, log2(e)) and goes through two additions, whose roundings are of partial sums below the sum of absolute
+ * values: 5u of each. */
+static double score_of(const struct attn_run *r, const float *q, const float *k, double bias, double alibi,
+                       double *error)
+{
+    const struct attn_problem *p = r->p;
+    double mag, x = p->scale * dot(q, k, p->head_dim, &mag);
+    *error = U * (chain(p->head_dim) + 4 + (p->kv.k.type == FDEC_Q8_0)) * fabs((double) p->scale) * mag;
+    if (p->softcap > 0)
+        x = soft_capped(x, p->softcap, error);
+    if (p->softcap > 0 || bias != 0 || alibi != 0)
+        *error += 5 * U * (fabs(x) + fabs(bias) + fabs(alibi));
+    return x + alibi + bias;
+}
+
+static void row_scores(const struct attn_run *r, int64_t b, int64_t i, int h, const struct attn_queries *seq,
+                       struct keys *keys)
+{
+    const struct attn_problem *p = r->p;
+    const int g = h / (p->n_heads / p->n_kv_heads);
+    const float *q = r->q + ((seq->first + i) * p->n_heads + h) * p->head_dim;
+    const float *bias =
+        r->bias ? r->bias + b * r->bias_stride[0] + i * r->bias_stride[1] + h * r->bias_stride[2] : NULL;
+    const struct attn_span seen = attn_span_of(p, length_of(r, b), seq->pos + i);
     keys->n = 0;
-    for (int64_t t = 0; t < len; t++) {
-        const int64_t at = token_at(p, block_table, b, g, t);
-        if (at < 0)
+    for (int64_t t = seen.from; t < seen.to; t++) {
+        const struct place at = place_of(r, b, t);
+        if (at.block < 0 || (bias && bias[t] == -INFINITY))
             continue;
-        double mag;
-        keys->x[keys->n] = p->scale * dot(q, k + at, p->head_dim, &mag);
-        keys->mag[keys->n] = fabs((double) p->scale) * mag;
-        keys->at[keys->n++] = at;
+        const double distance = r->alibi ? r->alibi[h] * (double) (t - seq->pos - i) : 0;
+        keys->x[keys->n] =
+            score_of(r, q, r->k + element_at(&p->kv.k, at, g), bias ? bias[t] : 0, distance, &keys->error[keys->n]);
+        keys->v_at[keys->n++] = element_at(&p->kv.v, at, g);
     }
+    if (r->sinks && r->sinks[h] != -INFINITY) {
+        keys->x[keys->n] = r->sinks[h];
+        keys->error[keys->n] = 0;
+        keys->v_at[keys->n++] = -1;
+    }
+}
+
+/* What a kernel of any scheme may have taken for the maximum: how far from x that can lie. phi is rounded to a multiple of
+ * ln 2. A split's own phi may lie below the row's by as much as its scores do, or by phi_slack. */
+static double farthest(const struct attn_run *r, double x, double phi, double m)
+{
+    return fmax(fmax(fabs(x - phi), fabs(x - m)), r->phi_slack) + 0.7;
 }
 
 /* out[d] = sum_i p_i v_id,  p_i = e^(x_i - m) / sum_j e^(x_j - m),  lse = m + ln sum_j e^(x_j - m),  m = max_i x_i.
  *
- * A kernel's score errs by the D products and additions, and up to 4 roundings of scale and log2(e), of mag_i. So its
- * weight is off by a factor e^(+-delta_i), and
- *     delta_i = u*((chain(D) + 4) mag_i + 3 max(|x_i - phi|, |x_i - m|) + 6 + 4 (records + 1))
- *     num_d: sum_i p_i |v_id| (e^delta_i - 1) + s sum_i p_i |v_id|        s = u*(chain(n) + 2): the sum over keys
+ * A kernel's score errs by error_i, and its weight is off by a factor e^(+-delta_i),
+ *     delta_i = error_i + u*(3 farthest_i + 6 + 4 (records + 1))
+ *     num_d: sum_i p_i |v_id| (e^delta_i - 1) + s sum_i p_i |v_id|        s = u*(chain(n) + 2): the sum over keys, one
+ *                                                                         more for the factor of a q8_0 block
  *     den:   sum_i p_i (e^delta_i - 1) + s                                =: rel
  *     out_d: (num_d's + |out_d| rel) / (1 - rel) + 8u |out_d| + 2^-50 max_i |v_id|
- * the last one for weights that underflow: the guard of `unified` keeps their mass below it. */
-static void row_out(const struct attn_problem *p, const float *v, const struct keys *keys, double phi, double *out,
-                    double *bound, double *lse, double *lse_bound)
-{
-    const int dim = p->head_dim;
-    double m = -INFINITY, den = 0, rel = 0;
-    for (int64_t i = 0; i < keys->n; i++)
-        m = max_nan(keys->x[i], m);
-    for (int64_t i = 0; i < keys->n; i++)
-        den += exp(keys->x[i] - m);
+ * the last one for weights that underflow: the guard of `unified` keeps their mass below it. Where all scores are
+ * equal, so are the terms of den, and its s is the rigorous u*(n + 2). */
+struct sums {
+    double m, den, rel;
+    double top[576], mag[576]; /* of each dimension of V */
+};
 
-    double top[256] = {0}, mag[256] = {0};
-    for (int d = 0; d < dim; d++)
-        out[d] = bound[d] = 0;
+static void weigh_values(const struct attn_run *r, const struct keys *keys, double phi, struct sums *s, double *out,
+                         double *bound)
+{
+    const int dim = r->p->v_head_dim;
+    const double fixed = U * (EXP_U + RESCALE_U * (records((double) keys->n) + 1));
     for (int64_t i = 0; i < keys->n; i++) {
-        const double w = exp(keys->x[i] - m) / den;
+        const double w = exp(keys->x[i] - s->m) / s->den;
         if (w == 0)
             continue;
-        const double far = fmax(fabs(keys->x[i] - phi), fabs(keys->x[i] - m));
-        const double off = w * expm1(U * ((chain(dim) + 4) * keys->mag[i] + 3 * far + EXP_U +
-                                          RESCALE_U * (records((double) keys->n) + 1)));
-        rel += off;
-        const float *vi = v + keys->at[i];
+        const double off = w * expm1(keys->error[i] + 3 * U * farthest(r, keys->x[i], phi, s->m) + fixed);
+        s->rel += off;
+        if (keys->v_at[i] < 0)
+            continue;
+        const float *vi = r->v + keys->v_at[i];
         for (int d = 0; d < dim; d++) {
+            const double mag = fabs((double) vi[d]);
             out[d] += w * vi[d];
-            mag[d] += w * fabs((double) vi[d]);
-            bound[d] += off * fabs((double) vi[d]);
-            top[d] = fmax(top[d], fabs((double) vi[d]));
+            s->mag[d] += w * mag;
+            bound[d] += off * mag;
+            s->top[d] = fmax(s->top[d], mag);
         }
     }
-    const double sum = U * (chain((double) keys->n) + 2);
-    const double den_rel = rel + sum;
-    for (int d = 0; d < dim && keys->n; d++) {
-        bound[d] = (bound[d] + sum * mag[d] + fabs(out[d]) * den_rel) / fmax(1 - den_rel, 0) +
-                   DIVIDE_U * U * fabs(out[d]) + 0x1p-50 * top[d] + FLT_MIN;
-    }
+}
+
+static void row_out(const struct attn_run *r, const struct keys *keys, double phi, double *out, double *bound,
+                    double *lse, double *lse_bound)
+{
+    const int dim = r->p->v_head_dim;
+    const double n = (double) keys->n;
+    struct sums s = {.m = -INFINITY};
+    for (int64_t i = 0; i < keys->n; i++)
+        s.m = max_nan(keys->x[i], s.m);
+    for (int64_t i = 0; i < keys->n; i++)
+        s.den += exp(keys->x[i] - s.m);
+    for (int d = 0; d < dim; d++)
+        out[d] = bound[d] = 0;
+    weigh_values(r, keys, phi, &s, out, bound);
+    const double sum = U * (chain(n) + 2 + (r->p->kv.v.type == FDEC_Q8_0)),
+                 den_rel = s.rel + U * ((r->equal_scores ? n : chain(n)) + 2);
+    for (int d = 0; d < dim && keys->n; d++)
+        bound[d] = (bound[d] + sum * s.mag[d] + fabs(out[d]) * den_rel) / fmax(1 - den_rel, 0) +
+                   DIVIDE_U * U * fabs(out[d]) + 0x1p-50 * s.top[d] + FLT_MIN;
     /* phi + ln den, m + ln den, or ln M + N ln 2: the log's own error, and a few roundings of the parts, each at
      * most |lse| */
-    *lse = isinf(m) ? m : m + log(den);
-    const double part = fmax(fabs(*lse - phi), fabs(*lse - m));
+    *lse = isinf(s.m) ? s.m : s.m + log(s.den);
+    const double part = farthest(r, *lse, phi, s.m);
     *lse_bound = -log1p(-fmin(den_rel, 1)) + U * (LOG_U * part + 4 * fabs(*lse) + 4);
 }
 
-void ref_attn(const struct attn_problem *p, const float *q, const float *k, const float *v, const int32_t *lens,
-              const int32_t *block_table, const float *phi, double *out, double *out_bound, double *lse,
-              double *lse_bound)
+/* A row without keys is 0; one whose scores are all -inf is NaN, by the formula. */
+void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *lse, double *lse_bound)
 {
-    struct keys keys = {.at = malloc((size_t) (p->len + 1) * sizeof *keys.at),
-                        .x = malloc((size_t) (p->len + 1) * sizeof *keys.x),
-                        .mag = malloc((size_t) (p->len + 1) * sizeof *keys.mag)};
-    for (int64_t b = 0; keys.at && keys.x && keys.mag && b < p->batch; b++) {
-        for (int h = 0; h < p->n_heads; h++) {
-            const int64_t row = b * p->n_heads + h, at = row * p->head_dim;
-            const int g = h / (p->n_heads / p->n_kv_heads);
-            row_scores(p, q + at, k, block_table, b, g, lens[b], &keys);
-            row_out(p, v, &keys, phi[h], out + at, out_bound + at, lse + row, lse_bound + row);
+    const struct attn_problem *p = r->p;
+    const int64_t n_rows = r->n_q * p->n_heads, dim = p->v_head_dim;
+    const size_t most = (size_t) p->len + 1; /* with a sink */
+    struct keys keys = {.v_at = malloc(most * sizeof *keys.v_at),
+                        .x = malloc(most * sizeof *keys.x),
+                        .error = malloc(most * sizeof *keys.error)};
+    for (int64_t i = 0; i < n_rows; i++)
+        lse[i] = REF_UNTOUCHED, lse_bound[i] = 0;
+    for (int64_t i = 0; i < n_rows * dim; i++)
+        out[i] = REF_UNTOUCHED, out_bound[i] = 0;
+    for (int64_t b = 0; keys.v_at && keys.x && keys.error && b < p->batch; b++) {
+        const struct attn_queries seq = attn_queries_of(r, b);
+        for (int64_t i = 0; i < seq.n * p->n_heads; i++) {
+            const int64_t row = seq.first * p->n_heads + i;
+            row_scores(r, b, i / p->n_heads, (int) (i % p->n_heads), &seq, &keys);
+            row_out(r, &keys, r->phi[row], out + row * dim, out_bound + row * dim, lse + row, lse_bound + row);
         }
     }
-    free(keys.at);
+    free(keys.v_at);
     free(keys.x);
-    free(keys.mag);
+    free(keys.error);
 }
 
 /* ---- linear ----

@@ -8,12 +8,39 @@
 #define REF_H
 #include "problem.h"
 
-/* k, v: host copies of the cache as the device reads it (f16 already widened), addressed by p->kv's strides. lens
- * clamped. block_table may be NULL. phi: [H], what `unified` will use (enters the bound alone).
- * out, out_bound: [B, H, D]; lse, lse_bound: [B, H]. */
-void ref_attn(const struct attn_problem *p, const float *q, const float *k, const float *v, const int32_t *lens,
-              const int32_t *block_table, const float *phi, double *out, double *out_bound, double *lse,
-              double *lse_bound);
+#include <float.h>
+
+/* In `want`: this element is not to be written at all. No float32 has this value. */
+#define REF_UNTOUCHED DBL_MAX
+
+/* One run of attention: host copies of its operands, widened to float. NULL: absent. Shapes are flashdec.h's. */
+struct attn_run {
+    const struct attn_problem *p; /* batch, len and q_len are this run's */
+    const float *q, *k, *v;       /* caches as the device reads them, addressed by p->kv's strides */
+    const int32_t *lens, *q_starts, *q_pos, *block_table; /* clamped here */
+    int64_t n_q;                  /* query tokens in q: rows of q, out, lse are n_q * n_heads */
+    const float *bias, *alibi, *sinks;
+    int64_t bias_stride[3]; /* of a sequence, a query token, a head */
+    const float *phi;       /* [n_q, H]: what `unified` takes for each row; enters the bound alone */
+    double phi_slack;       /* how far below that a split's own phi may lie, where its scores are not below it, too */
+    bool equal_scores;      /* of all keys of a row */
+};
+
+/* Which rows of q belong to sequence b, and the position of the first. */
+struct attn_queries {
+    int64_t first, n, pos;
+};
+struct attn_queries attn_queries_of(const struct attn_run *r, int64_t b);
+
+/* Keys from `from` to before `to` are seen at position pos in a sequence of len tokens. */
+struct attn_span {
+    int64_t from, to;
+};
+struct attn_span attn_span_of(const struct attn_problem *p, int64_t len, int64_t pos);
+
+/* out, out_bound: [n_q, H, Dv]; lse, lse_bound: [n_q, H]. Rows of no sequence are REF_UNTOUCHED. The bound is float32's:
+ * the rounding to out_type comes on top. */
+void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *lse, double *lse_bound);
 
 /* bias, residual may be NULL. w widened to float. */
 void ref_linear(const struct linear_problem *p, const float *x, const float *w, const float *bias,

@@ -66,28 +66,70 @@ static void run_softmax(const int *a, struct result *r)
     free(x);
 }
 
-static void run_attn(const int *a, struct result *r)
+/* The numbers of an attention case, in the order of the golden file. */
+struct attn_case {
+    int batch, heads, kv_heads, dim, v_dim, len, page, q_len, causal, window, cap, alibi, bias, sinks, q_pos, q_starts;
+};
+
+static void fill_case(const struct attn_case *a, struct attn_problem *p)
 {
-    struct attn_problem p = {
-        .batch = a[0], .n_heads = a[1], .n_kv_heads = a[2], .head_dim = a[3], .len = a[4], .scale = 0.25f};
-    const int page = a[5], pages = page ? (a[4] + page - 1) / page : 1, tokens = page ? page : a[4];
-    p.kv.page_size = (uint32_t) page;
-    p.kv.n_blocks = (uint32_t) (a[0] * pages), p.kv.max_blocks = (uint32_t) pages;
-    p.kv.head_stride = a[3], p.kv.token_stride = a[2] * a[3], p.kv.block_stride = tokens * p.kv.token_stride;
-    const size_t rows = (size_t) (a[0] * a[1]), n = rows * (size_t) a[3],
-                 cache = p.kv.n_blocks * (size_t) p.kv.block_stride;
-    float *q = values(0, n, 4), *k = values(1, cache, 1), *v = values(2, cache, 1), phi[64] = {0};
-    int32_t lens[8], table[64];
-    for (int b = 0; b < a[0]; b++) {
-        lens[b] = MAX(a[4] - 3 * b, 0);
+    const int tokens = a->page ? a->page : a->len, pages = a->page ? (a->len + a->page - 1) / a->page : 1;
+    *p = (struct attn_problem){.batch = a->batch, .len = a->len, .q_len = a->q_len, .n_heads = a->heads};
+    p->n_kv_heads = a->kv_heads, p->head_dim = a->dim, p->v_head_dim = a->v_dim;
+    p->scale = 0.25f, p->softcap = (float) a->cap, p->window = a->window, p->causal = a->causal;
+    fdec_kv_layout *kv = &p->kv;
+    kv->page_size = (uint32_t) a->page, kv->max_blocks = (uint32_t) pages, kv->n_blocks = (uint32_t) (a->batch * pages);
+    kv->k.head_stride = a->dim, kv->v.head_stride = a->v_dim + 3;
+    fdec_cache *caches[] = {&kv->k, &kv->v};
+    for (int i = 0; i < 2; i++) {
+        caches[i]->token_stride = a->kv_heads * caches[i]->head_stride;
+        caches[i]->block_stride = tokens * caches[i]->token_stride;
+    }
+}
+
+/* lens, block table, q_starts and q_pos, as ref_golden.py says. */
+static void fill_order(const struct attn_case *a, const struct attn_problem *p, int32_t *lens, int32_t *table,
+                       int32_t *starts, int32_t *pos)
+{
+    const int pages = (int) p->kv.max_blocks, pool = (int) p->kv.n_blocks;
+    starts[0] = 1;
+    for (int b = 0; b < a->batch; b++) {
+        lens[b] = MAX(a->len - 3 * b, 0);
+        starts[b + 1] = starts[b] + (2 * b + 1) % (a->q_len + 1);
+        pos[b] = a->len - 2 * b - 2;
         for (int j = 0; j < pages; j++) {
-            const int block = (5 * j + 3 * b + 1) % (a[0] * pages);
-            table[b * pages + j] = block ? block : (j % 2 ? -1 : a[0] * pages); /* outside, on either side */
+            const int block = (5 * j + 3 * b + 1) % pool;
+            table[b * pages + j] = block ? block : (j % 2 ? -1 : pool); /* outside, on either side */
         }
     }
-    ref_attn(&p, q, k, v, lens, page ? table : NULL, phi, r->value, r->bound, r->value + n, r->bound + n);
+}
+
+static void run_attn(const int *numbers, struct result *r)
+{
+    struct attn_case a;
+    struct attn_problem p;
+    int32_t lens[8], table[64], starts[9], pos[8];
+    memcpy(&a, numbers, sizeof a);
+    fill_case(&a, &p);
+    fill_order(&a, &p, lens, table, starts, pos);
+    const int64_t n_q = a.q_starts ? starts[a.batch] : a.batch * a.q_len;
+    const size_t rows = (size_t) n_q * (size_t) a.heads, n = rows * (size_t) a.v_dim,
+                 tokens = (size_t) (a.len * a.heads);
+    const size_t n_bias = (size_t) (a.batch * a.q_len) * tokens;
+    float *q = values(0, rows * (size_t) a.dim, 4), *k = values(1, p.kv.n_blocks * (size_t) p.kv.k.block_stride, 1),
+          *v = values(2, p.kv.n_blocks * (size_t) p.kv.v.block_stride, 1), *bias = values(3, n_bias, 2),
+          *alibi = values(4, (size_t) a.heads, 1), *sinks = values(5, (size_t) a.heads, 2), *phi = values(0, rows, 0);
+    for (size_t i = 3; i < n_bias; i += 7)
+        bias[i] = -INFINITY;
+    struct attn_run run = {.p = &p, .q = q, .k = k, .v = v, .lens = lens, .n_q = n_q, .phi = phi};
+    run.q_starts = a.q_starts ? starts : NULL, run.q_pos = a.q_pos ? pos : NULL,
+    run.block_table = a.page ? table : NULL;
+    run.bias = a.bias ? bias : NULL, run.alibi = a.alibi ? alibi : NULL, run.sinks = a.sinks ? sinks : NULL;
+    run.bias_stride[0] = a.q_len * (int64_t) tokens, run.bias_stride[1] = (int64_t) tokens, run.bias_stride[2] = a.len;
     r->n = n + rows;
-    free(q), free(k), free(v);
+    assert_true(r->n <= MAX_VALUES);
+    ref_attn(&run, r->value, r->bound, r->value + n, r->bound + n);
+    free(q), free(k), free(v), free(bias), free(alibi), free(sinks), free(phi);
 }
 
 /* Compares r with the rest of a golden line. */
@@ -98,6 +140,10 @@ static void compare(const char *name, const char *rest, const struct result *r)
         const double want = strtod(rest, &end);
         assert_true(end != rest);
         rest = end;
+        if (isnan(want) != (r->value[i] == REF_UNTOUCHED))
+            fail_msg("%s [%zu]: %g, golden %g", name, i, r->value[i], want);
+        if (isnan(want))
+            continue;
         if (isinf(want) ? r->value[i] != want : !(fabs(r->value[i] - want) <= 1e-13 * fmax(1, fabs(want))))
             fail_msg("%s [%zu]: %.17g, golden %.17g", name, i, r->value[i], want);
         if (isfinite(want) && !(r->bound[i] >= 0 && r->bound[i] < 1e-4 * fmax(1, fabs(want))))
@@ -116,10 +162,14 @@ static void agrees_with_golden(void **state)
     assert_non_null(f);
     while (fgets(line, sizeof line, f)) {
         char name[32];
-        int a[6] = {0};
-        char *colon = strchr(line, ':');
+        int a[16] = {0}, used;
+        char *colon = strchr(line, ':'), *at = line;
         assert_non_null(colon);
-        assert_true(sscanf(line, "%31s %d %d %d %d %d %d", name, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5]) >= 3);
+        assert_int_equal(sscanf(at, "%31s%n", name, &used), 1);
+        at += used;
+        for (size_t i = 0; i < ARRAY_LEN(a) && sscanf(at, "%d%n", &a[i], &used) == 1; i++)
+            at += used;
+        assert_int_equal(strspn(at, " "), colon - at);
         if (!strcmp(name, "linear"))
             run_linear(a, &r);
         else if (!strcmp(name, "attn"))
@@ -130,7 +180,7 @@ static void agrees_with_golden(void **state)
         n_cases++;
     }
     fclose(f);
-    assert_int_equal(n_cases, 11);
+    assert_int_equal(n_cases, 22);
 }
 
 /* NaN and infinities as the formulas have them. */
@@ -175,6 +225,55 @@ static void converts_halves(void **state)
     assert_true(half_value(0x3c00) == 1 && half_value(1) == 0x1p-24f && half_value(0x7bff) == 65504);
 }
 
+/* The same for bfloat16, whose numbers are the upper halves of floats. */
+static void converts_bfloats(void **state)
+{
+    (void) state;
+    for (uint32_t h = 0; h < 65536; h++) {
+        const float f = bfloat_value((uint16_t) h);
+        if (isnan(f)) {
+            assert_true(isnan(bfloat_value(bfloat_bits(f))));
+            continue;
+        }
+        assert_int_equal(bfloat_bits(f), h);
+        if ((h & 0x7fff) >= 0x7f7f)
+            continue;
+        const float next = bfloat_value((uint16_t) (h + 1)), middle = f / 2 + next / 2;
+        assert_int_equal(bfloat_bits(middle), h + (h & 1));
+        assert_int_equal(bfloat_bits(nextafterf(middle, f)), h);
+        assert_int_equal(bfloat_bits(nextafterf(middle, next)), h + 1);
+    }
+}
+
+/* A cache of q8_0 blocks is what its bytes say, near what it was made from, and NaN where nobody may read. */
+static void quantises_caches(void **state)
+{
+    (void) state;
+    char err[100];
+    struct workload_spec spec = {.seed = 3, .n_sets = 1, .reference = true}, plain = spec;
+    struct inputs in, floats;
+    assert_true(problem_parse("attn:q8_0/f16 b=3 h=4/2 d=64 n=20 page=4", &spec.problem, err, sizeof err));
+    assert_true(problem_parse("attn:f32/f16 b=3 h=4/2 d=64 n=20 page=4", &plain.problem, err, sizeof err));
+    assert_int_equal(inputs_make(&spec, &in), FDEC_OK);
+    assert_int_equal(inputs_make(&plain, &floats), FDEC_OK);
+    const struct operand *k = &in.at[1], *f = &floats.at[1];
+    size_t n_values = 0;
+    assert_int_equal(k->n, f->n);
+    for (size_t i = 0; i < k->n; i++) {
+        const uint8_t *block = k->q8_0 + i / 32 * 34;
+        const float d = half_value((uint16_t) (block[0] | block[1] << 8));
+        assert_int_equal(isnan(f->f[i]), isnan(d));
+        if (isnan(d))
+            continue;
+        n_values++;
+        assert_true(k->f[i] == d * (float) (int8_t) block[2 + i % 32]);
+        assert_true(fabsf(k->f[i] - f->f[i]) <= 0.51f * d + 1e-3f * fabsf(f->f[i]));
+    }
+    assert_true(n_values >= 20 * 2 * 64 && n_values < k->n);
+    inputs_clear(&in);
+    inputs_clear(&floats);
+}
+
 /* A reference goes through its file; another problem's, a damaged and a missing one are refused. */
 static void maps_reference_files(void **state)
 {
@@ -214,10 +313,9 @@ int main(int argc, char **argv)
         return 2;
     golden_path = argv[1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_golden),
-        cmocka_unit_test(knows_what_is_no_number),
-        cmocka_unit_test(converts_halves),
-        cmocka_unit_test(maps_reference_files),
+        cmocka_unit_test(agrees_with_golden), cmocka_unit_test(knows_what_is_no_number),
+        cmocka_unit_test(converts_halves),    cmocka_unit_test(converts_bfloats),
+        cmocka_unit_test(quantises_caches),   cmocka_unit_test(maps_reference_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

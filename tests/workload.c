@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT
  * workload.c - a problem made concrete: buffers, runs through the public calls, the comparison
  *
- * Each operand has a buffer of its own:   | GUARD + skew elements | the operand | GUARD elements |
+ * Each operand has a buffer of its own:   | GUARD bytes + skew elements | the operand | GUARD bytes |
  * with one bit pattern all around. Skew is odd where a workload is only checked, so that nothing is aligned to more
- * than an element; it is 0 where it is timed, as operands in real use start where their buffer does. The guards of
- * inputs are NaN, those of outputs, and outputs before a run, an unlikely number; workspace is NaN. */
+ * than an element (of q8_0: to more than its 2 bytes); it is 0 where it is timed, as operands in real use start where
+ * their buffer does. The guards of inputs are NaN, those of outputs, and outputs before a run, an unlikely number;
+ * workspace is NaN. */
 #include "workload.h"
 #include "attn.h"
 #include "inputs.h"
 #include "linear.h"
 #include "softmax.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 64 };                                           /* elements */
+enum { GUARD = 256 };                                          /* bytes */
 static const uint32_t QUIET = 0x7fc0dead, POISON = 0xc640e600; /* a NaN; -12345.5 */
 
 struct workload {
@@ -24,11 +26,12 @@ struct workload {
     struct workload_spec spec;
     struct inputs in;
     struct reference ref;
-    int out, lse, alias; /* indices of operands; -1: none. alias: the input that `out` overwrites */
+    int out, lse, state, alias; /* indices of operands; -1: none. alias: the input that `out` overwrites */
     cl_mem (*sets)[MAX_BUFFERS];
     cl_mem work;
     size_t work_bytes, work_used; /* of all there is, guard included; of the last run's plan */
     uint64_t hash;
+    unsigned char *got[MAX_BUFFERS]; /* buffers of outputs as the last check read them, by operand */
 };
 
 static size_t skew_of(const struct workload *w, int i)
@@ -38,13 +41,17 @@ static size_t skew_of(const struct workload *w, int i)
 
 static size_t offset_of(const struct workload *w, int i)
 {
-    return (GUARD + skew_of(w, i)) * element_bytes(w->in.at[i].type);
+    return GUARD + skew_of(w, i) * element_align(w->in.at[i].type);
+}
+
+static size_t operand_bytes(const struct workload *w, int i)
+{
+    return element_bytes(w->in.at[i].type, w->in.at[i].n);
 }
 
 static size_t buffer_bytes(const struct workload *w, int i)
 {
-    const struct operand *o = &w->in.at[i];
-    return offset_of(w, i) + (o->n + GUARD) * element_bytes(o->type);
+    return offset_of(w, i) + operand_bytes(w, i) + GUARD;
 }
 
 static void fill_pattern(unsigned char *at, size_t bytes, uint32_t pattern)
@@ -53,29 +60,32 @@ static void fill_pattern(unsigned char *at, size_t bytes, uint32_t pattern)
         at[i] = (unsigned char) (pattern >> 8 * (i & 3));
 }
 
+static void write_values(const struct operand *o, unsigned char *at)
+{
+    if (o->type == ELEM_F32 || o->type == ELEM_I32 || o->type == ELEM_Q8_0) {
+        const void *from = o->type == ELEM_F32   ? (const void *) o->f
+                           : o->type == ELEM_I32 ? (const void *) o->i
+                                                 : o->q8_0;
+        memcpy(at, from, element_bytes(o->type, o->n));
+        return;
+    }
+    for (size_t j = 0; j < o->n; j++) {
+        const uint16_t bits = o->type == ELEM_F16 ? half_bits(o->f[j]) : bfloat_bits(o->f[j]);
+        memcpy(at + 2 * j, &bits, sizeof bits);
+    }
+}
+
 /* The bytes of operand i's buffer as they are before a run. */
 static unsigned char *stage(const struct workload *w, int i)
 {
     const struct operand *o = &w->in.at[i];
     const size_t bytes = buffer_bytes(w, i);
-    unsigned char *all = malloc(bytes), *at = all + offset_of(w, i);
+    unsigned char *all = malloc(bytes);
     if (!all)
         return NULL;
-    if (o->output) {
-        fill_pattern(all, bytes, POISON);
-        return all;
-    }
-    const size_t element = element_bytes(o->type);
-    fill_pattern(all, (size_t) (at - all), QUIET);
-    fill_pattern(at + o->n * element, GUARD * element, QUIET);
-    if (o->type == ELEM_F16) {
-        for (size_t j = 0; j < o->n; j++) {
-            const uint16_t h = half_bits(o->f[j]);
-            memcpy(at + 2 * j, &h, sizeof h);
-        }
-    } else {
-        memcpy(at, o->type == ELEM_I32 ? (const void *) o->i : o->f, o->n * element);
-    }
+    fill_pattern(all, bytes, o->output ? POISON : QUIET);
+    if (!o->output || i == w->state)
+        write_values(o, all + offset_of(w, i));
     return all;
 }
 
@@ -113,6 +123,7 @@ static void name_outputs(struct workload *w)
 {
     const enum op op = w->spec.problem.op;
     const bool in_place = w->spec.in_place;
+    w->state = op == OP_ATTN ? ATTN_STATE : -1;
     w->lse = op == OP_ATTN ? ATTN_LSE : op == OP_SOFTMAX ? SOFTMAX_LSE : -1;
     w->out = op == OP_ATTN ? ATTN_OUT : op == OP_SOFTMAX ? SOFTMAX_Y : LINEAR_Y;
     w->alias = !in_place ? -1 : op == OP_ATTN ? ATTN_Q : op == OP_SOFTMAX ? SOFTMAX_X : LINEAR_RESIDUAL;
@@ -137,13 +148,12 @@ fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct 
         try_st(reference_map(spec, spec->reference_file, &w->ref));
     else if (spec->reference)
         try_st(reference_make(spec, &w->in, &w->ref));
-    for (int i = 0; i < w->in.n;
-         i++) { /* weights and caches are large, and only the overwritten input is needed again */
-        if (i == w->alias)
-            continue;
-        free(w->in.at[i].f);
-        w->in.at[i].f = NULL;
-    }
+    for (int i = 0; i < w->in.n; i++) /* weights and caches are large, and only what runs overwrite is needed again */
+        if (i != w->alias && i != w->state) {
+            free(w->in.at[i].f);
+            free(w->in.at[i].q8_0);
+            w->in.at[i].f = NULL, w->in.at[i].q8_0 = NULL;
+        }
     *out = w;
     w = NULL;
 out:
@@ -162,6 +172,8 @@ void workload_destroy(struct workload **w)
     free((*w)->sets);
     if ((*w)->work)
         clReleaseMemObject((*w)->work);
+    for (int i = 0; i < MAX_BUFFERS; i++)
+        free((*w)->got[i]);
     inputs_clear(&(*w)->in);
     reference_clear(&(*w)->ref);
     free(*w);
@@ -193,7 +205,7 @@ static fdec_status need_work(struct workload *w, size_t bytes)
 {
     fdec_status st = FDEC_OK;
     cl_int err;
-    const size_t all = (size_t) round_up((int64_t) (work_offset(w) + bytes), 4) + GUARD * sizeof(float);
+    const size_t all = (size_t) round_up((int64_t) (work_offset(w) + bytes), 4) + GUARD;
     w->work_used = bytes;
     if (all <= w->work_bytes)
         return FDEC_OK;
@@ -211,8 +223,10 @@ fdec_status workload_poison(struct workload *w)
 {
     fdec_status st = FDEC_OK;
     try_st(upload(w, 0, w->alias >= 0 ? w->alias : w->out));
-    if (w->lse >= 0 && w->in.at[w->lse].n)
-        try_st(upload(w, 0, w->lse));
+    const int others[] = {w->lse, w->state};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (others[i] >= 0 && w->in.at[others[i]].n)
+            try_st(upload(w, 0, others[i]));
     if (w->work)
         try_st(fill_work(w));
 out:
@@ -228,17 +242,40 @@ static fdec_buffer buffer_of(const struct workload *w, int set, int i)
 
 static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
 {
+    const struct attn_problem *p = &w->spec.problem.attn;
     fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
-    a.batch = (uint32_t) w->spec.problem.attn.batch;
-    a.max_len = (uint32_t) w->spec.problem.attn.len;
-    a.q = buffer_of(w, set, ATTN_Q);
-    a.k = buffer_of(w, set, ATTN_K);
-    a.v = buffer_of(w, set, ATTN_V);
-    a.lens = buffer_of(w, set, ATTN_LENS);
-    a.block_table = buffer_of(w, set, ATTN_BLOCK_TABLE);
-    a.phi = buffer_of(w, set, ATTN_PHI);
-    a.out = buffer_of(w, set, ATTN_OUT);
-    a.lse = buffer_of(w, set, ATTN_LSE);
+    const struct {
+        fdec_buffer *to;
+        int operand;
+    } list[] = {
+        {&a.q, ATTN_Q},
+        {&a.k, ATTN_K},
+        {&a.v, ATTN_V},
+        {&a.lens, ATTN_LENS},
+        {&a.q_starts, ATTN_Q_STARTS},
+        {&a.q_pos, ATTN_Q_POS},
+        {&a.block_table, ATTN_BLOCK_TABLE},
+        {&a.bias, ATTN_BIAS},
+        {&a.alibi, ATTN_ALIBI},
+        {&a.sinks, ATTN_SINKS},
+        {&a.phi, ATTN_PHI},
+        {&a.bounds, ATTN_BOUNDS},
+        {&a.state, ATTN_STATE},
+        {&a.slots, ATTN_SLOTS},
+        {&a.out, ATTN_OUT},
+        {&a.lse, ATTN_LSE},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(list); i++)
+        *list[i].to = buffer_of(w, set, list[i].operand);
+    a.batch = (uint32_t) p->batch, a.max_len = (uint32_t) p->len, a.q_len = (uint32_t) p->q_len;
+    if (a.q_starts.mem)
+        a.n_q = (uint32_t) w->in.n_q;
+    if (a.state.mem)
+        a.n_slots = (uint32_t) w->in.n_slots;
+    if (a.bias.mem)
+        a.bias_max = attn_bias_max;
+    a.bias_batch_stride = w->in.bias_stride[0], a.bias_query_stride = w->in.bias_stride[1];
+    a.bias_head_stride = w->in.bias_stride[2];
     a.workspace = work;
     return fdec_attn_run(plan, w->queue, &a, 0, NULL, event);
 }
@@ -289,42 +326,81 @@ size_t workload_set_bytes(const struct workload_spec *spec)
     inputs_shape(spec, &in);
     size_t bytes = 0;
     for (int i = 0; i < in.n; i++)
-        bytes += in.at[i].n * element_bytes(in.at[i].type);
+        bytes += element_bytes(in.at[i].type, in.at[i].n);
     return bytes;
 }
 
 /* ---- the comparison ---- */
 
-/* How far got is from want, in bounds; infinity where one of them is no number and the other is not the same. An
- * lse with a score of +Inf is +Inf by the formula, and NaN where a kernel subtracts Inf from Inf first: both are
- * loud, both pass. */
-static double error_of(float got, double want, double bound, bool is_lse)
+/* Half a unit in the last place of a value of the output's type; its largest number in *most. */
+static double half_ulp(enum element type, double x, double *most)
+{
+    const int bits = type == ELEM_F16 ? 11 : type == ELEM_BF16 ? 8 : 24, least = type == ELEM_F16 ? -13 : -125;
+    int e;
+    *most = type == ELEM_F16 ? 65504 : type == ELEM_BF16 ? 0x1.fep127 : FLT_MAX;
+    frexp(x, &e);
+    return ldexp(1, MAX(e, least) - bits - 1);
+}
+
+/* How far got is from want, in bounds; infinity where one of them is no number and the other is not the same. The bound
+ * is float32's: the rounding to a narrower type adds half a unit of the larger end of the range that it leaves, and
+ * makes infinity of what is past the middle between the type's largest number and the next one. An lse with a score of
+ * +Inf is +Inf by the formula, and NaN where a kernel subtracts Inf from Inf first: both are loud, both pass. */
+static double error_of(enum element type, double got, double want, double bound, bool is_lse)
 {
     if (isnan(want))
         return isnan(got) ? 0 : INFINITY;
     if (isinf(want))
-        return (double) got == want || (is_lse && want > 0 && isnan(got)) ? 0 : INFINITY;
+        return got == want || (is_lse && want > 0 && isnan(got)) ? 0 : INFINITY;
+    double most;
+    const double end = fabs(want) + bound, rounding = half_ulp(type, end, &most);
+    if (type != ELEM_F32 && isinf(got) && isfinite(end) && end >= most + half_ulp(type, most, &most))
+        return signbit(got) == signbit(want) ? 1 : INFINITY;
     const double error = fabs(got - want);
     if (!isfinite(bound) || !isfinite(error))
         return INFINITY;
-    return error == 0 ? 0 : error / bound;
+    return error == 0 ? 0 : error / (bound + (type == ELEM_F32 ? 0 : rounding));
 }
 
-/* First byte of the guards around operand `layout` that differs from `pattern`, as an element index; 0: none. */
-static bool guards_hold(const struct workload *w, int layout, const unsigned char *all, uint32_t pattern, char *text,
-                        size_t n)
+static double value_at(enum element type, const unsigned char *at, size_t j)
 {
-    const size_t from = offset_of(w, layout), to = from + w->in.at[layout].n * sizeof(float);
-    for (size_t i = 0; i < buffer_bytes(w, layout); i++) {
-        if (i == from)
-            i = to;
-        if (all[i] == (unsigned char) (pattern >> 8 * (i & 3)))
-            continue;
-        snprintf(text, n, "wrote outside: element %lld of %zu", ((long long) i - (long long) from) / 4,
-                 w->in.at[layout].n);
-        return false;
+    uint16_t bits;
+    float f;
+    if (type == ELEM_F32) {
+        memcpy(&f, at + 4 * j, sizeof f);
+        return f;
     }
+    memcpy(&bits, at + 2 * j, sizeof bits);
+    return type == ELEM_F16 ? half_value(bits) : bfloat_value(bits);
+}
+
+/* Where a buffer holds other bytes than before the run: first to before last. */
+static bool unchanged(const struct workload *w, int layout, const unsigned char *got, const unsigned char *before,
+                      size_t first, size_t last, char *text, size_t n)
+{
+    for (size_t i = first; i < last; i++)
+        if (got[i] != before[i]) {
+            const long long element = (long long) element_bytes(w->in.at[layout].type, 1);
+            snprintf(text, n, "wrote where it must not: element %lld of %zu",
+                     ((long long) i - (long long) offset_of(w, layout)) / element, w->in.at[layout].n);
+            return false;
+        }
     return true;
+}
+
+/* The guards, and the elements that are REF_UNTOUCHED. */
+static bool rest_holds(const struct workload *w, int i, int layout, const double *want, char *text, size_t n)
+{
+    const size_t from = offset_of(w, layout), element = element_bytes(w->in.at[i].type, 1),
+                 to = from + operand_bytes(w, i);
+    unsigned char *before = stage(w, layout);
+    bool same = before && unchanged(w, layout, w->got[i], before, 0, from, text, n) &&
+                unchanged(w, layout, w->got[i], before, to, buffer_bytes(w, layout), text, n);
+    for (size_t j = 0; same && j < w->in.at[i].n; j++)
+        if (want[j] == REF_UNTOUCHED)
+            same = unchanged(w, layout, w->got[i], before, from + j * element, from + (j + 1) * element, text, n);
+    free(before);
+    return same;
 }
 
 static bool check_output(struct workload *w, int i, const double *want, const double *bound, double *ratio, char *text,
@@ -332,47 +408,46 @@ static bool check_output(struct workload *w, int i, const double *want, const do
 {
     const int layout = i == w->out && w->alias >= 0 ? w->alias : i;
     const size_t bytes = buffer_bytes(w, layout), count = w->in.at[i].n;
-    const char *name = i == w->lse ? "lse" : "out";
-    unsigned char *all = malloc(bytes);
-    bool right = false;
+    const enum element type = w->in.at[i].type;
+    const char *name = i == w->lse ? "lse" : i == w->state ? "state" : "out";
     size_t worst = 0;
     double over = -1;
-    if (!all || clEnqueueReadBuffer(w->queue, w->sets[0][layout], CL_TRUE, 0, bytes, all, 0, NULL, NULL)) {
+    if (!w->got[i])
+        w->got[i] = malloc(bytes);
+    if (!w->got[i] || clEnqueueReadBuffer(w->queue, w->sets[0][layout], CL_TRUE, 0, bytes, w->got[i], 0, NULL, NULL)) {
         snprintf(text, n, "%s cannot be read back", name);
-        goto out;
+        return false;
     }
-    const float *got = (const float *) (const void *) (all + offset_of(w, layout));
-    w->hash = hash64(got, count * sizeof *got, w->hash);
+    const unsigned char *got = w->got[i] + offset_of(w, layout);
+    w->hash = hash64(got, operand_bytes(w, i), w->hash);
     for (size_t j = 0; j < count; j++) {
-        const double e = error_of(got[j], want[j], bound[j], i == w->lse);
+        const double e =
+            want[j] == REF_UNTOUCHED ? 0 : error_of(type, value_at(type, got, j), want[j], bound[j], i != w->out);
         if (e > over) {
             over = e;
             worst = j;
         }
     }
     *ratio = fmax(*ratio, over);
-    if (over > 1)
-        snprintf(text, n, "%s[%zu] of %zu is %.9g, want %.9g: %.3g times the bound %.3g", name, worst, count,
-                 (double) got[worst], want[worst], over, bound[worst]);
-    else
-        right = guards_hold(w, layout, all, layout == i ? POISON : QUIET, text, n);
-out:
-    free(all);
-    return right;
+    if (over <= 1)
+        return rest_holds(w, i, layout, want, text, n);
+    snprintf(text, n, "%s[%zu] of %zu is %.9g, want %.9g: %.3g times the bound %.3g", name, worst, count,
+             value_at(type, got, worst), want[worst], over, bound[worst]);
+    return false;
 }
 
 static bool work_guard_holds(const struct workload *w, char *text, size_t n)
 {
-    uint32_t got[GUARD];
+    uint32_t got[GUARD / sizeof(uint32_t)];
     const size_t at = (size_t) round_up((int64_t) (work_offset(w) + w->work_used), 4);
     if (clEnqueueReadBuffer(w->queue, w->work, CL_TRUE, at, sizeof got, got, 0, NULL, NULL)) {
         snprintf(text, n, "workspace cannot be read back");
         return false;
     }
-    for (int i = 0; i < GUARD; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(got); i++) {
         if (got[i] == QUIET)
             continue;
-        snprintf(text, n, "wrote outside its workspace: word %d behind %zu bytes", i, w->work_used);
+        snprintf(text, n, "wrote outside its workspace: word %zu behind %zu bytes", i, w->work_used);
         return false;
     }
     return true;
@@ -395,10 +470,28 @@ bool workload_check(struct workload *w, double *ratio, char *text, size_t n)
         return false;
     if (w->lse >= 0 && w->in.at[w->lse].n && !check_output(w, w->lse, w->ref.lse, w->ref.lse_bound, ratio, text, n))
         return false;
+    if (w->state >= 0 && w->in.at[w->state].n &&
+        !check_output(w, w->state, w->ref.state, w->ref.state_bound, ratio, text, n))
+        return false;
     return !w->work || !w->work_used || work_guard_holds(w, text, n);
 }
 
 uint64_t workload_hash(const struct workload *w)
 {
     return w->hash;
+}
+
+uint64_t workload_hash_sequence(const struct workload *w, int64_t b)
+{
+    const struct attn_run run = attn_run_of(&w->spec, &w->in);
+    const struct attn_queries seq = attn_queries_of(&run, b);
+    const int outputs[] = {w->out, w->lse};
+    uint64_t hash = 0;
+    for (size_t k = 0; k < ARRAY_LEN(outputs); k++) {
+        const int i = outputs[k], layout = i == w->out && w->alias >= 0 ? w->alias : i;
+        const size_t row = operand_bytes(w, i) / (size_t) MAX(w->in.n_q, 1);
+        if (w->got[i])
+            hash = hash64(w->got[i] + offset_of(w, layout) + (size_t) seq.first * row, (size_t) seq.n * row, hash);
+    }
+    return hash;
 }

@@ -16,7 +16,27 @@ enum fill {
     FILL_SPIKES,   /* attention scores in -500..400, some spikes of 1e4 */
     FILL_EQUAL,    /* all equal */
     FILL_NAN,      /* uniform with one NaN, one +Inf and one -Inf in different rows or sequences */
-    FILL_WILD      /* attention, uniform: lengths out of range, page numbers outside the pool */
+    FILL_WILD,     /* attention, uniform: lengths and query ranges out of range, page numbers outside the pool */
+    FILL_LEVEL,    /* attention: all keys equal, values uniform */
+    FILL_FUTURE    /* attention: NaN in the last token of each sequence, in K and V by turns: for the last query alone */
+};
+
+enum bias_kind {
+    BIAS_NONE,
+    BIAS_KEY,  /* [B, T], some -inf */
+    BIAS_FULL, /* [B, Q, H, T], some -inf */
+    BIAS_TREE  /* [B, Q, T]: of the last Q tokens a query sees only its ancestors in a tree */
+};
+
+/* Optional operands of attention that are in use. Shifts make phi wrong: they are added to args.phi and to what the
+ * state holds. */
+struct attn_with {
+    bool q_starts, q_pos, alibi, sinks, phi, bounds, state, slots;
+    enum bias_kind bias;
+    float phi_shift, state_shift;
+    const int32_t *lens;    /* [B] instead of lengths from the seed; host memory that outlives workload_create */
+    int64_t first_sequence; /* sequence b has the content of first_sequence + b elsewhere */
+    uint64_t page_seed;     /* another order of pages */
 };
 
 struct workload_spec {
@@ -26,8 +46,9 @@ struct workload_spec {
     int n_sets;           /* operand sets that timing rotates through, >= 1; set 0 is the one that is checked */
     bool reference;       /* false: timing only, nothing can be checked */
     const char *reference_file; /* not NULL: the reference is mapped read-only from this file; it must fit the spec */
-    bool bias, residual, lse;   /* optional arguments in use */
+    bool bias, residual, lse;   /* optional arguments in use; bias is linear's */
     bool in_place;              /* out is q; y is residual (which must be in use); y is x */
+    struct attn_with with;
 };
 
 fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct workload_spec *spec,
@@ -46,6 +67,8 @@ fdec_status workload_run(struct workload *w, fdec_plan *plan, int set, cl_event 
 bool workload_check(struct workload *w, double *ratio, char *text, size_t n);
 /* Hash of the outputs as the last workload_check read them: the same twice where a kernel repeats bit for bit. */
 uint64_t workload_hash(const struct workload *w);
+/* The same of one sequence's rows of out and lse alone. */
+uint64_t workload_hash_sequence(const struct workload *w, int64_t b);
 /* Bytes of one operand set on the device: what rotating must exceed the cache with. */
 size_t workload_set_bytes(const struct workload_spec *spec);
 #endif
