@@ -1,60 +1,48 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
  *
- * vec/...: HEADS, PREFETCH, PARTS.  wg/...: HEADS, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
+ * vec/...: WIDTH, ROWS, PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
  * compute unit; the keys of a sequence are split until there are that many, or until a split would be too short to be
  * worth its merge. */
 #include "attn.h"
 #include "registry.h"
 
-enum { VEC_HEADS, VEC_PREFETCH, VEC_PARTS };
-enum { WG_HEADS, WG_PARTS, WG_WG, WG_TILE };
+enum { VEC_WIDTH, VEC_ROWS, VEC_PREFETCH, VEC_PARTS };
+enum { WG_CHUNK, WG_PARTS, WG_WG, WG_TILE };
 
-enum { VEC_BLOCK = 16 /* keys */, VEC_MERGE_ITEMS = 1 };
+enum { INVARIANT_SPLIT = 1024 /* keys of a split where the batch may not matter */, MAX_SPLITS = 1 << 20 };
 
-/* How query heads of one kv head are cut into chunks. */
-static int chunk_heads(const struct attn_problem *p, int heads)
+static int rows_of(const struct attn_problem *p) /* of a (sequence, kv head) */
 {
-    return MIN(heads, p->n_heads / p->n_kv_heads);
-}
-
-static int64_t n_chunks(const struct attn_problem *p, int heads)
-{
-    return div_up(p->n_heads / p->n_kv_heads, chunk_heads(p, heads));
-}
-
-/* The smallest value of HEADS that takes a whole group, else the largest. */
-static int best_heads(const struct problem *p, const int *values, size_t n)
-{
-    const int group = p->attn.n_heads / p->attn.n_kv_heads;
-    size_t i = 0;
-    while (i + 1 < n && values[i] < group)
-        i++;
-    return values[i];
+    return p->q_len * (p->n_heads / p->n_kv_heads);
 }
 
 /* ---- geometry ---- */
 
 struct split_rule {
-    int64_t wanted;   /* work-groups on the device */
-    int64_t min_keys; /* of a split */
-    int heads;        /* HEADS */
+    int64_t units, wanted; /* compute units; work-groups on the device */
+    int chunk;             /* rows of a task */
 };
 
+/* Enough for `wanted` work-groups, and enough for the longest sequence alone to keep every unit busy while others are
+ * short; none shorter than is worth a merge. */
 static int64_t splits_of(const struct attn_problem *p, const struct split_rule *r)
 {
-    const int64_t groups = MAX(p->batch, 1) * p->n_kv_heads * n_chunks(p, r->heads);
-    return MAX(1, MIN(div_up(r->wanted, groups), div_up(p->len, r->min_keys)));
+    const int64_t per_sequence = p->n_kv_heads * div_up(rows_of(p), r->chunk);
+    if (p->invariant)
+        return div_up(p->len, INVARIANT_SPLIT);
+    const int64_t occupy = div_up(r->wanted, MAX(p->batch, 1) * per_sequence), balance = div_up(r->units, per_sequence);
+    return MAX(1, MIN(MAX(occupy, balance), div_up(p->len, ATTN_LEAST_SPLIT)));
 }
 
-/* B * ceil(wanted / (B * units)) <= B + wanted / units for every batch up to B, so this is enough for all smaller
- * ranges. */
+/* Smaller batches have more splits, and fewer rows or query tokens never fewer: B * splits(B) is at most B + B * balance +
+ * wanted, per chunk; so this is enough for all smaller ranges and query lengths. */
 static size_t workspace_of(const struct attn_problem *p, const struct split_rule *r)
 {
-    const int64_t units = p->n_kv_heads * n_chunks(p, r->heads);
-    const int64_t by_keys = p->batch * MAX(1, div_up(p->len, r->min_keys));
-    const int64_t partials = MIN(by_keys, p->batch + r->wanted / units) * p->n_heads;
-    return (size_t) partials * ((size_t) p->head_dim + 2) * sizeof(float);
+    const int64_t by_keys = p->batch * MAX(1, div_up(p->len, p->invariant ? INVARIANT_SPLIT : ATTN_LEAST_SPLIT));
+    const int64_t by_rule = p->batch * MAX(1, div_up(r->units, p->n_kv_heads)) + div_up(r->wanted, p->n_kv_heads);
+    const int64_t splits = p->invariant ? by_keys : MIN(by_keys, by_rule);
+    return (size_t) splits * (size_t) (p->q_len * p->n_heads) * ((size_t) p->v_head_dim + 2) * sizeof(float);
 }
 
 static struct geometry geometry_of(const struct attn_problem *p, const struct split_rule *r, size_t items,
@@ -63,12 +51,18 @@ static struct geometry geometry_of(const struct attn_problem *p, const struct sp
     const int64_t splits = splits_of(p, r);
     return (struct geometry){
         .n_launches = 2,
-        .launch = {{.global = {(size_t) (p->batch * splits * n_chunks(p, r->heads)) * items, (size_t) p->n_kv_heads},
+        .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items, (size_t) p->n_kv_heads},
                     .local = {items, 1}},
-                   {.global = {(size_t) (p->batch * p->n_heads) * merge_items}, .local = {merge_items}}},
+                   {.global = {(size_t) (p->batch * p->q_len * p->n_heads) * merge_items}, .local = {merge_items}}},
         .n_splits = (int) splits,
+        .split_keys = p->invariant ? INVARIANT_SPLIT : 0,
         .workspace_bytes = workspace_of(p, r),
     };
+}
+
+static bool is_half(fdec_type t) /* what vload_half reads, or has a scale that it reads */
+{
+    return t == FDEC_F16 || t == FDEC_Q8_0;
 }
 
 static const char *reject_any(const struct problem *p, const struct device *d, const struct split_rule *r)
@@ -76,12 +70,11 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
     const struct attn_problem *a = &p->attn;
     if (p->op != OP_ATTN)
         return "not attention";
-    if (a->head_dim < 8 || a->head_dim > 256 || a->head_dim % 8)
-        return "head_dim is not a multiple of 8 in 8..256";
-    if (a->n_kv_heads < 1 || a->n_heads < 1 || a->n_heads % a->n_kv_heads)
-        return "the query heads are not a multiple of the kv heads";
-    if (a->kv.k.type == FDEC_F16 && !d->fp16_storage)
+    if (!d->fp16_storage &&
+        (is_half(a->kv.k.type) || is_half(a->kv.v.type) || is_half(a->q_type) || is_half(a->out_type)))
         return "the device does not read f16 right";
+    if (splits_of(a, r) > MAX_SPLITS)
+        return "more than 2^20 splits";
     if (workspace_of(a, r) > d->max_alloc_bytes)
         return "the workspace is over the device's largest allocation";
     return NULL;
@@ -89,11 +82,9 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
 
 /* ---- vec ---- */
 
-static const int vec_heads[] = {1, 2, 4, 8, 16};
-
 static struct split_rule vec_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule){(int64_t) d->compute_units * cfg[VEC_PARTS], 4 * VEC_BLOCK, cfg[VEC_HEADS]};
+    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -104,17 +95,23 @@ static const char *vec_reject(const struct problem *p, const struct device *d, c
     return reject_any(p, d, &rule);
 }
 
+static int best_rows(const struct problem *p)
+{
+    const int rows = rows_of(&p->attn);
+    return rows >= 3 ? 4 : rows;
+}
+
 static bool vec_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d;
-    return cfg[VEC_HEADS] > best_heads(p, vec_heads, ARRAY_LEN(vec_heads));
+    return cfg[VEC_ROWS] > best_rows(p);
 }
 
 static double vec_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    cfg[VEC_HEADS] = best_heads(p, vec_heads, ARRAY_LEN(vec_heads));
-    /* one f32 head alone streams by itself: asking ahead costs it a fifth, and gains f16 or grouped heads a third */
-    cfg[VEC_PREFETCH] = d->prefetch && (p->attn.n_heads > p->attn.n_kv_heads || p->attn.kv.k.type == FDEC_F16);
+    cfg[VEC_WIDTH] = d->float_lanes >= 16 ? 16 : 8;
+    cfg[VEC_ROWS] = best_rows(p);
+    cfg[VEC_PREFETCH] = d->prefetch;
     cfg[VEC_PARTS] = 8;
     return d->cpu_like ? 0.90 : 0.05;
 }
@@ -122,26 +119,26 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 static struct geometry vec_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = vec_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, 1, VEC_MERGE_ITEMS);
+    return geometry_of(&p->attn, &rule, 1, 1);
 }
 
 /* ---- wg ---- */
 
-static const int wg_heads[] = {1, 2, 4, 8};
+static const int wg_chunks[] = {1, 2, 4, 8};
 
 static struct split_rule wg_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule){(int64_t) d->compute_units * cfg[WG_PARTS], 2 * cfg[WG_TILE], cfg[WG_HEADS]};
+    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[WG_PARTS], cfg[WG_CHUNK]};
 }
 
 /* sizeof(struct tile) of attn_wg.cl, rounded up. */
 static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
 {
-    const int d = p->head_dim, vecs = d / 4, tile = cfg[WG_TILE], chunk = chunk_heads(p, cfg[WG_HEADS]);
-    const int lanes = d >= 32 ? 8 : d >= 16 ? 4 : 2, rows = MAX(1, cfg[WG_WG] / vecs);
-    const int scratch = chunk * MAX(tile * (lanes + 1), rows * d);
-    const int floats = chunk * d + scratch + chunk * (2 * tile + tile / 8 + 1);
-    return (size_t) round_up(4 * floats + 8 * tile + 8, 16) + 16;
+    const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
+    const int lanes = k >= 32 ? 8 : k >= 16 ? 4 : 2, rows = MAX(1, cfg[WG_WG] / (v / 4));
+    const int scratch = chunk * MAX(tile * (lanes + 1), rows * v);
+    const int floats = chunk * k + scratch + chunk * (2 * tile + tile / 8 + 8);
+    return (size_t) round_up(4 * floats + 16 * tile + 8, 16) + 16;
 }
 
 static const char *wg_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -159,19 +156,28 @@ static const char *wg_reject(const struct problem *p, const struct device *d, co
     return NULL;
 }
 
+/* The smallest chunk that takes a whole group, else the largest. */
+static int best_chunk(const struct problem *p)
+{
+    size_t i = 0;
+    while (i + 1 < ARRAY_LEN(wg_chunks) && wg_chunks[i] < rows_of(&p->attn))
+        i++;
+    return wg_chunks[i];
+}
+
 static bool wg_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d;
-    return cfg[WG_HEADS] > best_heads(p, wg_heads, ARRAY_LEN(wg_heads)) || cfg[WG_TILE] > 2 * p->attn.len;
+    return cfg[WG_CHUNK] > best_chunk(p) || cfg[WG_TILE] > 2 * p->attn.len;
 }
 
-/* As many heads as share a group, tiles of 32 keys, 128 items; less where the device is small. */
+/* As many rows as share a group, tiles of 32 keys, 128 items; less where the device is small. */
 static double wg_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     static const int sizes[][2] = {{128, 32}, {64, 32}, {32, 32}, {32, 16}}; /* WG, TILE */
     cfg[WG_PARTS] = 4;
-    for (int heads = best_heads(p, wg_heads, ARRAY_LEN(wg_heads)); heads >= 1; heads /= 2) {
-        cfg[WG_HEADS] = heads;
+    for (int chunk = best_chunk(p); chunk >= 1; chunk /= 2) {
+        cfg[WG_CHUNK] = chunk;
         for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
             cfg[WG_WG] = sizes[i][0];
             cfg[WG_TILE] = sizes[i][1];
@@ -185,7 +191,7 @@ static double wg_expect(const struct problem *p, const struct device *d, int *cf
 static struct geometry wg_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = wg_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG], MIN((size_t) p->attn.head_dim / 4, (size_t) cfg[WG_WG]));
+    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG], MIN((size_t) p->attn.v_head_dim / 4, (size_t) cfg[WG_WG]));
 }
 
 /* ---- schemes ---- */
@@ -193,8 +199,9 @@ static struct geometry wg_geometry(const struct problem *p, const struct device 
 static void define(const struct problem *p, fdec_scheme scheme, char *opt)
 {
     const struct attn_problem *a = &p->attn;
-    append(opt, MAX_DEFINES, " -DHEAD_DIM=%d -DGROUP=%d -DKV_F16=%d -DSCHEME=%d", a->head_dim,
-           a->n_heads / a->n_kv_heads, a->kv.k.type == FDEC_F16, (int) scheme);
+    append(opt, MAX_DEFINES, " -DHEAD_DIM=%d -DV_DIM=%d -DK_TYPE=%s -DV_TYPE=%s -DQ_TYPE=%s -DOUT_TYPE=%s -DSCHEME=%d",
+           a->head_dim, a->v_head_dim, type_name(a->kv.k.type), type_name(a->kv.v.type), type_name(a->q_type),
+           type_name(a->out_type), (int) scheme);
 }
 
 static void define_unified(const struct problem *p, char *opt)
@@ -235,15 +242,16 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
 }
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
-    .params = {[VEC_HEADS] = {"HEADS", vec_heads, ARRAY_LEN(vec_heads)},                                               \
+    .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),                                                                      \
+               [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                                                                      \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1),                                                                 \
                [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                                                                  \
     .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \
-    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
-    .params = {[WG_HEADS] = {"HEADS", wg_heads, ARRAY_LEN(wg_heads)},                                                  \
+    .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
+    .params = {[WG_CHUNK] = {"CHUNK", wg_chunks, ARRAY_LEN(wg_chunks)},                                                \
                [WG_PARTS] = PARAM(PARTS, 4, 2, 8),                                                                     \
                [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \
                [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                   \

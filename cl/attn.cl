@@ -1,191 +1,292 @@
 /* SPDX-License-Identifier: MIT
- * attn.cl - decode attention, one query token:  out[b,h] = softmax(scale * q[b,h] . K[b,g]^T) V[b,g],  g = h / GROUP
+ * attn.cl - decode attention: softmax(scores of the visible keys) V for the last tokens of each sequence
  *
- *   q, out [B, H, D] f32, may be the same buffer     lens [B]        block_table [B, max_blocks]
- *   k, v   KV_T, at block*block_stride + slot*token_stride + g*head_stride (flashdec.h)      lse [B, H] f32
+ *   score(t) = cap(scale * q . K[t]) + alibi * (t - position) + bias[t]        shapes and features: flashdec.h
  *
- * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys of a sequence are cut into n_splits runs; each
- * gives a partial per query head,
+ * A row is one (query token, query head). The rows of one (sequence, kv head) are numbered i*GROUP + head in group, and cut
+ * into chunks of CHUNK; a chunk's keys are read once for all of its rows.
+ * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys that a chunk sees are cut into splits; each gives a
+ * partial per row,
  *
- *     (num[D], den, n)   standing for   num * 2^n = sum_i e^x_i v_i   and   den * 2^n = sum_i e^x_i
+ *     (num[DV], den, n)   standing for   num * 2^n = sum_t e^score v_t   and   den * 2^n = sum_t e^score
  *
  * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den times
  * 2^(n-N), one division, LSE = ln den + N ln 2. The schemes differ only in when n moves:
- *   unified  never: n = round(phi log2 e), the merge is plain sums, no maximum is taken. Guarded afterwards: a partial
- *            with !(den and every |num| <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with
- *            the other heads of its chunk, which are not).
- *            Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80, far from overflow, because the
- *            merge drops what is 2^128 smaller than another partial: under 2^-47 of the row even so.
- *   online   whenever the maximum of a block of keys is larger
+ *   unified  never: n = round(phi log2 e), no maximum is taken. Guarded afterwards: a partial with !(den and every |num|
+ *            <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a block of
+ *            ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80,
+ *            far from overflow, because the merge drops what is 2^128 smaller than another partial: under 2^-47 of the row.
+ *   online   whenever the maximum of a tile of keys is larger
  *   pair     when it is larger by more than 2^32: (m, n) arithmetic, hardly ever rescaled, cannot overflow
- * A split without keys has n = -inf, num = den = 0; a row of nothing else gives out = 0, lse = -inf. Scores of -inf
- * have n = EXP_NONE. Keys that are not there (past the length, or in a block outside the pool) are never multiplied,
- * not even by 0.
+ * A partial without keys has n = -inf, and nothing else of it counts; a row of nothing else gives out = 0, lse = -inf.
+ * Scores of -inf have n = EXP_NONE. Keys that a row does not see (past its position, before its window, of bias -inf, in a
+ * block outside the pool) are never multiplied, not even by 0: what lies there may be NaN.
  *
- * work, R = B*H rows, S = n_splits, floats:   num [R][S][D] | den [R][S] | n [R][S]
+ * work, R = B*Q*H rows, S = n_splits, floats:   num [R][S][DV] | den [R][S] | n [R][S]
  *
- * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length is outside 0..max_len; [2] (page,
- * kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the page.
+ * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length or query tokens are out of range; [2]
+ * (page, kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the page.
  *
- * Results repeat bit for bit: fixed order everywhere, no floating atomics.
+ * Results repeat bit for bit: fixed order everywhere, no floating atomics, nothing contracted.
  *
- * HEAD_DIM D, GROUP = H/G, KV_F16, SCHEME (fdec_scheme): the problem. HEADS query heads in a chunk; vec: PREFETCH; wg:
- * WG, TILE. */
-#include "attn.h"
-#if !defined(HEAD_DIM) || !defined(GROUP) || !defined(KV_F16) || !defined(SCHEME) || !defined(HEADS)
-#error "attn.cl needs HEAD_DIM, GROUP, KV_F16, SCHEME and HEADS"
+ * K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE (f32, f16, bf16, q8_0), HEAD_DIM, V_DIM, SCHEME (fdec_scheme): the problem.
+ * vec: WIDTH, ROWS, PREFETCH; wg: WG, TILE, CHUNK. */
+#if !defined(HEAD_DIM) || !defined(V_DIM) || !defined(K_TYPE) || !defined(V_TYPE) || !defined(Q_TYPE) || \
+    !defined(OUT_TYPE) || !defined(SCHEME)
+#error "attn.cl needs HEAD_DIM, V_DIM, K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE and SCHEME"
 #endif
 #ifdef WG
 #define EXP_WIDTH 1
 #define WIDTH     4 /* floats in a vector of a row */
 #else
-#define EXP_WIDTH 16
-#define WIDTH     16
+#define EXP_WIDTH WIDTH
+#define CHUNK     ATTN_VEC_CHUNK
 #endif
+#include "load.h"
+#define K_T   PASTE(T_, K_TYPE)
+#define V_T   PASTE(T_, V_TYPE)
+#define Q_T   PASTE(T_, Q_TYPE)
+#define OUT_T PASTE(T_, OUT_TYPE)
+#include "attn.h"
 #include "exp.h"
 
-enum { UNIFIED = 1, ONLINE = 2, PAIR = 3 };
-#define SLACK    (SCHEME == ONLINE ? 0.0f : 32.0f)
-#define VECS     ((HEAD_DIM + WIDTH - 1) / WIDTH)
-#define CHUNK    (HEADS < GROUP ? HEADS : GROUP)
-#define N_CHUNKS ((GROUP + CHUNK - 1) / CHUNK)
-typedef PASTE(float, WIDTH) vec;
-#if KV_F16
-#define KV_T half
-#else
-#define KV_T float
-#endif
+enum { UNIFIED = 1, ONLINE = 2, PAIR = 3 };                                /* fdec_scheme */
+enum { PHI_CONSTANT = 1, PHI_PER_HEAD = 2, PHI_BOUNDS = 3, PHI_STATE = 4 }; /* fdec_phi_source */
+#define SLACK   (SCHEME == ONLINE ? 0.0f : 32.0f)
+#define K_VECS  ((HEAD_DIM + WIDTH - 1) / WIDTH)
+#define V_VECS  ((V_DIM + WIDTH - 1) / WIDTH)
+#define K_ROW(p, j)        PASTE(load_, K_TYPE)(p, j, HEAD_DIM)
+#define V_ROW(p, j)        PASTE(load_, V_TYPE)(p, j, V_DIM)
+#define Q_ROW(p, j)        PASTE(load_, Q_TYPE)(p, j, HEAD_DIM)
+#define OUT_STORE(v, p, j) PASTE(store_, OUT_TYPE)(v, p, j, V_DIM)
 
-/* Vector j of a row of D elements. Rows are aligned to their elements only. The last one of float16 may have 8 lanes.
- * */
-static vec row_load(global const float *p, int j)
-{
-#if WIDTH == 16
-    if (HEAD_DIM % 16 && j == VECS - 1)
-        return (vec) (vload8(0, p + 16 * j), (float8) 0.0f);
-#endif
-    return PASTE(vload, WIDTH)(j, p);
-}
+/* PoCL 3.1 shares a kernel's local array among work-groups where a pointer to it reaches a function that is not inlined,
+ * and passes large structs by slow copies where it does not inline. */
+#define INLINE static __attribute__((always_inline))
 
-static void row_store(vec v, global float *p, int j)
-{
-#if WIDTH == 16
-    if (HEAD_DIM % 16 && j == VECS - 1) {
-        vstore8(v.lo, 0, p + 16 * j);
-        return;
-    }
-#endif
-    PASTE(vstore, WIDTH)(v, j, p);
-}
+/* Arguments that many functions need, as they came, and the buffers. Private: it dissolves when all is inlined. */
+#define BUFFER_FIELD(type, name) global type *name;
+#define BUFFER_KEEP(type, name)  a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
+#define SCALAR_KEEP(type, name)  a.name = name;
+struct args {
+    ATTN_BUFFERS(BUFFER_FIELD)
+    ATTN_SCALARS(SCALAR_MEMBER)
+};
+#define TAKE_ARGS(a) \
+    struct args a; \
+    ATTN_BUFFERS(BUFFER_KEEP) \
+    ATTN_SCALARS(SCALAR_KEEP)
 
-/* Where the keys of one (sequence, kv head) lie. */
-struct cache {
-    global const int *blocks; /* the sequence's row of block_table; 0: contiguous, all in `block` */
-    global uint *bad_blocks;  /* where to count them; 0: not here */
-    i64 base, block_stride, token_stride;
-    int block, page_size, n_blocks;
+/* One sequence of the batch. */
+struct sequence {
+    int b, len;
+    int q_begin, n_tokens; /* its query tokens, in rows of q */
+    i64 pos;               /* of the first of them */
+    bool clamped;          /* a number on the device was out of range */
 };
 
-/* Block that holds token t, -1: none. *slot: t's place in it. Counts a bad block when its first token is asked for. */
-static int find_block(const struct cache *c, int t, int *slot)
+INLINE struct sequence find_sequence(const struct args *a, int b)
 {
-    if (!c->blocks) {
-        *slot = t;
-        return c->block;
+    struct sequence s;
+    s.b = b;
+    s.len = clamp(a->lens[b], 0, a->max_len);
+    s.q_begin = b * a->q_len;
+    s.n_tokens = a->q_len;
+    s.clamped = s.len != a->lens[b];
+    if (a->q_starts) {
+        const int from = a->q_starts[b], to = a->q_starts[b + 1];
+        s.q_begin = clamp(from, 0, a->n_q);
+        const int end = clamp(to, s.q_begin, a->n_q);
+        s.n_tokens = min(end - s.q_begin, a->q_len);
+        s.clamped = s.clamped || s.q_begin != from || s.q_begin + s.n_tokens != to;
     }
-    const int page = t / c->page_size, id = c->blocks[page];
-    *slot = t - page * c->page_size;
-    if (id >= 0 && id < c->n_blocks)
+    s.pos = a->q_pos ? a->q_pos[b] : (i64) s.len - s.n_tokens;
+    return s;
+}
+
+/* The keys lo..hi-1 that query token i of a sequence sees. */
+INLINE int first_visible(const struct args *a, const struct sequence *s, int i)
+{
+    return a->window ? (int) clamp(s->pos + i - a->window + 1, (i64) 0, (i64) s->len) : 0;
+}
+
+INLINE int end_visible(const struct args *a, const struct sequence *s, int i)
+{
+    return a->causal || a->window ? (int) clamp(s->pos + i + 1, (i64) 0, (i64) s->len) : s->len;
+}
+
+/* What one work-item or group of launch 1 does: rows row .. row + n_rows - 1 of (sequence, kv head g), keys begin..end-1. */
+struct task {
+    struct sequence s;
+    int g, group;
+    int row, n_rows;
+    int split, begin, end;
+};
+
+/* Splits are whole multiples of `unit` keys from a multiple of `unit` on. Of one size (split_keys), or as even as can be
+ * and not below ATTN_LEAST_SPLIT: the keys that the chunk sees decide, not the batch's longest sequence. */
+INLINE void find_split(struct task *k, const struct args *a, int unit)
+{
+    const int first = k->row / k->group, last = (k->row + k->n_rows - 1) / k->group;
+    const int lo = first_visible(a, &k->s, first), hi = end_visible(a, &k->s, last), base = lo / unit * unit;
+    if (a->split_keys > 0) {
+        const i64 from = (i64) k->split * a->split_keys;
+        k->begin = (int) clamp(from, (i64) base, (i64) max(hi, base));
+        k->end = (int) clamp(from + a->split_keys, (i64) base, (i64) max(hi, base));
+        return;
+    }
+    const i64 n_units = max(hi - base + unit - 1, 0) / unit;
+    const i64 n_used = clamp((n_units * unit + ATTN_LEAST_SPLIT - 1) / ATTN_LEAST_SPLIT, (i64) 1, (i64) a->n_splits);
+    const i64 used = min((i64) k->split, n_used), next = min((i64) k->split + 1, n_used);
+    k->begin = base + (int) (n_units * used / n_used) * unit;
+    k->end = min(max(hi, base), base + (int) (n_units * next / n_used) * unit);
+}
+
+/* False: the chunk has no rows. */
+INLINE bool find_task(struct task *k, const struct args *a, int unit)
+{
+    const int group = a->n_heads / a->n_kv_heads, n_chunks = (a->q_len * group + CHUNK - 1) / CHUNK;
+    const size_t id = get_group_id(0);
+    const int chunk = id % n_chunks;
+    k->s = find_sequence(a, (int) (id / n_chunks / a->n_splits));
+    k->split = id / n_chunks % a->n_splits;
+    k->g = get_group_id(1);
+    k->group = group;
+    k->row = chunk * CHUNK;
+    k->n_rows = min(CHUNK, k->s.n_tokens * group - k->row);
+    if (k->s.clamped && chunk == 0 && k->g == 0 && k->split == 0 && get_local_id(0) == 0)
+        atomic_inc(a->counts + 1);
+    if (k->n_rows <= 0)
+        return false;
+    find_split(k, a, unit);
+    return true;
+}
+
+/* Query token and query head of row r of the task. */
+INLINE int token_of(const struct task *k, int r)
+{
+    return (k->row + r) / k->group;
+}
+
+INLINE int head_of(const struct task *k, int r)
+{
+    return k->g * k->group + (k->row + r) % k->group;
+}
+
+INLINE global const Q_T *q_row(const struct args *a, const struct task *k, int r)
+{
+    return a->q + ((size_t) (k->s.q_begin + token_of(k, r)) * a->n_heads + head_of(k, r)) * HEAD_DIM;
+}
+
+/* Place of a row's partial among the R*S. */
+INLINE size_t partial_of(const struct args *a, const struct task *k, int r)
+{
+    const size_t row = ((size_t) k->s.b * a->q_len + token_of(k, r)) * a->n_heads + head_of(k, r);
+    return row * a->n_splits + k->split;
+}
+
+INLINE size_t n_partials(const struct args *a)
+{
+    return (size_t) a->batch * a->q_len * a->n_heads * a->n_splits;
+}
+
+INLINE global float *num_of(const struct args *a, size_t partial)
+{
+    return a->work + partial * V_DIM;
+}
+
+INLINE void store_den(const struct args *a, size_t partial, int n_keys, float den, float n)
+{
+    global float *at = a->work + n_partials(a) * V_DIM + partial;
+    at[0] = den;
+    at[n_partials(a)] = n_keys ? n : -INFINITY;
+}
+
+/* ---- where keys lie ---- */
+
+/* Block that holds token t of the sequence, -1: none. Counts a bad block when its first token is asked for and `count`. */
+INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
+{
+    if (!a->block_table) {
+        *slot = t;
+        return b;
+    }
+    const int page = t / a->page_size, id = a->block_table[(size_t) b * a->max_blocks + page];
+    *slot = t - page * a->page_size;
+    if (id >= 0 && id < a->n_blocks)
         return id;
-    if (c->bad_blocks && *slot == 0)
-        atomic_inc(c->bad_blocks);
+    if (count && *slot == 0)
+        atomic_inc(a->counts + 2);
     return -1;
 }
 
-static i64 row_offset(const struct cache *c, int block, int slot)
+INLINE i64 k_offset(const struct args *a, int g, int block, int slot)
 {
-    return c->base + block * c->block_stride + slot * c->token_stride;
+    return UNITS(K_TYPE, block * a->k_block_stride + slot * a->k_token_stride + g * a->k_head_stride);
 }
 
-/* What one work-item or group of launch 1 does. */
-struct task {
-    int n_heads;        /* of the chunk */
-    int begin, end;     /* tokens */
-    size_t row, n_rows; /* b*H + the first head; B*H */
-    size_t split, n_splits;
-    float scale, phi0;
-    global const float *phi; /* of the first head; 0: phi0 for all */
-    struct cache cache;
-};
-
-/* Splits are whole multiples of `unit` keys, as even as can be: the sequence's own length decides, not the batch's
- * longest. */
-static void find_task(struct task *k, global const int *lens, global const int *block_table, global const float *phi,
-                      global uint *counts, ATTN_SCALARS(SCALAR_PARAM) int unit)
+INLINE i64 v_offset(const struct args *a, int g, int block, int slot)
 {
-    const size_t id = get_group_id(0), per_seq = (size_t) n_splits * N_CHUNKS;
-    const int b = id / per_seq, g = get_group_id(1), chunk = id % N_CHUNKS;
-
-    k->scale = scale;
-    k->phi0 = phi0;
-    k->phi = phi ? phi + g * GROUP + chunk * CHUNK : 0;
-    k->n_splits = n_splits;
-    k->split = id % per_seq / N_CHUNKS;
-    k->n_heads = GROUP % CHUNK == 0 ? CHUNK : min(CHUNK, GROUP - chunk * CHUNK);
-    k->n_rows = (size_t) batch * get_num_groups(1) * GROUP;
-    k->row = ((size_t) b * get_num_groups(1) + g) * GROUP + chunk * CHUNK;
-
-    const int len = clamp(lens[b], 0, max_len);
-    if (len != lens[b] && chunk == 0 && g == 0 && k->split == 0 && get_local_id(0) == 0)
-        atomic_inc(counts + 1);
-    const size_t n_units = ((size_t) len + unit - 1) / unit;
-    k->begin = n_units * k->split / n_splits * unit;
-    k->end = min((size_t) len, n_units * (k->split + 1) / n_splits * unit);
-
-    k->cache.blocks = block_table ? block_table + (size_t) b * max_blocks : 0;
-    k->cache.bad_blocks = chunk == 0 ? counts + 2 : 0;
-    k->cache.base = g * head_stride;
-    k->cache.block_stride = block_stride;
-    k->cache.token_stride = token_stride;
-    k->cache.block = b;
-    k->cache.page_size = page_size;
-    k->cache.n_blocks = n_blocks;
-}
-#define SCALAR_NAME(type, name) name,
-#define GIVEN(name)             (HAS(name) ? name : 0)
-#define FIND_TASK(task, unit) \
-    find_task(task, lens, GIVEN(block_table), GIVEN(phi), counts, ATTN_SCALARS(SCALAR_NAME) unit)
-
-/* Place of a head's partial among the R*S. */
-static size_t partial_index(const struct task *k, int head)
-{
-    return (k->row + head) * k->n_splits + k->split;
+    return UNITS(V_TYPE, block * a->v_block_stride + slot * a->v_token_stride + g * a->v_head_stride);
 }
 
-static void store_den(const struct task *k, int head, int n_keys, float den, float n, global float *work)
+/* ---- phi, and the guard of `unified` ---- */
+
+/* The largest |k| and |v_d| that the caller's bounds allow in the task's keys. */
+INLINE float2 bounds_of(const struct args *a, const struct task *k)
 {
-    const size_t n_partials = k->n_rows * k->n_splits, i = n_partials * HEAD_DIM + partial_index(k, head);
-    work[i] = den;
-    work[i + n_partials] = n_keys ? n : -INFINITY;
+    const int page = a->block_table ? a->page_size : max(k->end, 1);
+    float2 most = 0.0f;
+    for (int t = k->begin; t < k->end; t = (t / page + 1) * page) {
+        int slot;
+        const int block = find_block(a, k->s.b, t, &slot, false);
+        if (block >= 0) {
+            const float2 b = vload2((size_t) block * a->n_kv_heads + k->g, a->bounds);
+            most = b > most ? b : most;
+        }
+    }
+    return most;
 }
 
-/* The guard of `unified`. NaN is never in range. */
-static bool den_in_range(float den, int n_keys)
+/* Cauchy-Schwarz: no score is over scale * |q| * |k|. From there down so far that no sum can leave 2^80. */
+INLINE float phi_by_bounds(const struct args *a, const struct task *k, float q_norm, float2 most)
+{
+    float top = fabs(a->scale) * q_norm * most.x;
+    if (a->softcap > 0.0f)
+        top = fmin(top, a->softcap);
+    return top + a->bias_max - 55.45f + log((float) max(k->end - k->begin, 1) * fmax(most.y, 1.0f));
+}
+
+/* phi of row r. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard decides. */
+INLINE float phi_of(const struct args *a, const struct task *k, int r, float q_norm, float2 most)
+{
+    const int h = head_of(k, r);
+    float phi = a->phi && a->phi_source != PHI_CONSTANT ? a->phi[h] : a->phi0;
+    if (a->phi_source == PHI_BOUNDS)
+        phi = phi_by_bounds(a, k, q_norm, most);
+    if (a->phi_source == PHI_STATE) {
+        const int slot = a->slots ? a->slots[k->s.b] : k->s.b;
+        const float before = slot >= 0 && slot < a->n_slots ? a->state[(size_t) slot * a->n_heads + h] : 0.0f;
+        phi = before != 0.0f && isfinite(before) ? before : phi;
+    }
+    return isfinite(phi) ? phi : 0.0f;
+}
+
+/* n = round(phi log2 e), kept where it is an exact integer. */
+INLINE float exponent_of(float phi)
+{
+    return rint(clamp(phi * M_LOG2E_F, -0x1p22f, 0x1p22f));
+}
+
+/* NaN is never in range. */
+INLINE bool den_in_range(float den, int n_keys)
 {
     return n_keys == 0 || (den <= 0x1p80f && den >= n_keys * 0x1p-76f);
 }
 
-static bool num_in_range(vec num)
+INLINE bool num_in_range(vec num)
 {
     return all(fabs(num) <= 0x1p80f);
-}
-
-/* The n to begin with. */
-static float first_exponent(const struct task *k, int head, bool moving)
-{
-    if (moving)
-        return EXP_NONE;
-    return rint((k->phi && head < k->n_heads ? k->phi[head] : k->phi0) * M_LOG2E_F);
 }
 
 #ifdef WG
@@ -194,30 +295,54 @@ static float first_exponent(const struct task *k, int head, bool moving)
 #include "attn_vec.cl"
 #endif
 
-/* ---- launch 2: one group per row, items share its vectors ----------------------------------------------------------
- * */
+/* ---- launch 2: one group per row, items share its vectors ---------------------------------------------------------- */
+
+INLINE void keep_state(const struct args *a, const struct sequence *s, int i, int h, float lse)
+{
+    const int slot = a->slots ? a->slots[s->b] : s->b;
+    if (a->state && i == s->n_tokens - 1 && slot >= 0 && slot < a->n_slots)
+        a->state[(size_t) slot * a->n_heads + h] = isfinite(lse) ? lse : 0.0f;
+}
 
 kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
-    ATTN_BUFFERS(BUFFER_BEGIN)
-    const size_t row = get_group_id(0), n_partials = get_num_groups(0) * (size_t) n_splits;
-    global const float *num = work + row * n_splits * HEAD_DIM;
-    global const float *den = work + n_partials * HEAD_DIM + row * n_splits, *n = den + n_partials;
+    TAKE_ARGS(a)
+    const size_t row = get_group_id(0), first = row * n_splits;
+    const int h = row % n_heads, i = row / n_heads % q_len;
+    const struct sequence s = find_sequence(&a, (int) (row / n_heads / q_len));
+    if (i >= s.n_tokens)
+        return;
+    global const float *num = num_of(&a, first), *den = a.work + n_partials(&a) * V_DIM + first, *n = den + n_partials(&a);
 
-    float most = -INFINITY, total = 0.0f;
-    for (int s = 0; s < n_splits; s++)
-        most = n[s] > most ? n[s] : most;
+    float most = -INFINITY, total = 0.0f, sink_n = -INFINITY, sink = 0.0f;
+    for (int j = 0; j < n_splits; j++)
+        most = n[j] > most ? n[j] : most;
     const bool no_keys = most == -INFINITY;
-    most = no_keys ? 0.0f : most;
-    for (int s = 0; s < n_splits; s++)
-        total += den[s] * exp2i_1(n[s] - most);
-
-    for (int j = get_local_id(0); j < VECS; j += get_local_size(0)) {
-        vec sum = 0.0f;
-        for (int s = 0; s < n_splits; s++)
-            sum = fma(row_load(num + (size_t) s * HEAD_DIM, j), (vec) exp2i_1(n[s] - most), sum);
-        row_store(no_keys ? 0.0f : sum / total, out + row * HEAD_DIM, j);
+    if (a.sinks) {
+        fvec one_n;
+        const fvec one = exp_pair((fvec) a.sinks[h], &one_n);
+        sink = FIRST_LANE(one), sink_n = FIRST_LANE(one_n);
+        most = sink_n > most ? sink_n : most;
     }
-    if (HAS(lse) && get_local_id(0) == 0)
-        lse[row] = no_keys ? -INFINITY : exp_log(total, most);
+    most = most == -INFINITY ? 0.0f : most;
+    for (int j = 0; j < n_splits; j++)
+        if (n[j] != -INFINITY)
+            total = fma(den[j], exp2i_1(n[j] - most), total);
+    if (a.sinks)
+        total = fma(sink, exp2i_1(sink_n - most), total);
+
+    const size_t at = (size_t) (s.q_begin + i) * n_heads + h;
+    for (int j = get_local_id(0); j < V_VECS; j += get_local_size(0)) {
+        vec sum = 0.0f;
+        for (int k = 0; k < n_splits; k++)
+            if (n[k] != -INFINITY)
+                sum = fma(load_f32(num + (size_t) k * V_DIM, j, V_DIM), (vec) exp2i_1(n[k] - most), sum);
+        OUT_STORE(no_keys ? (vec) 0.0f : sum / total, a.out + at * V_DIM, j);
+    }
+    if (get_local_id(0) == 0) {
+        const float value = no_keys && total == 0.0f ? -INFINITY : exp_log(total, most);
+        if (a.lse)
+            a.lse[at] = value;
+        keep_state(&a, &s, i, h, value);
+    }
 }

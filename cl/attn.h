@@ -7,6 +7,10 @@
 #define ATTN_H
 #include "common.h"
 
+#define ATTN_LEAST_SPLIT 128 /* keys: a shorter split is not worth its merge */
+#define ATTN_VEC_CHUNK   128 /* rows of a chunk in attn_vec.cl */
+#define ATTN_VEC_TILE    16  /* keys of a tile there */
+
 #define ATTN_BUFFERS(X) \
     X(const Q_T, q) \
     X(const K_T, k) \

@@ -30,13 +30,15 @@
 #if EXP_WIDTH == 1
 typedef float fvec;
 typedef int ivec;
-#define AS_FVEC as_float
-#define AS_IVEC as_int
+#define AS_FVEC       as_float
+#define AS_IVEC       as_int
+#define FIRST_LANE(v) (v)
 #else
 typedef PASTE(float, EXP_WIDTH) fvec;
 typedef PASTE(int, EXP_WIDTH) ivec;
 #define AS_FVEC PASTE(as_float, EXP_WIDTH)
 #define AS_IVEC PASTE(as_int, EXP_WIDTH)
+#define FIRST_LANE(v) ((v).s0)
 #endif
 
 #define EXP_NONE (-FLT_MAX) /* the exponent of a sum that is still 0 */

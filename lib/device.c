@@ -81,7 +81,7 @@ fdec_status device_query(cl_platform_id platform, cl_device_id id, struct device
 {
     fdec_status st = FDEC_OK;
     *d = (struct device){0};
-    cl_uint units = 0, align_bits = 0;
+    cl_uint units = 0, lanes = 0, align_bits = 0;
     cl_ulong local = 0, global = 0, max_alloc = 0;
     cl_device_fp_config fp64 = 0;
     size_t items[16] = {0};
@@ -106,6 +106,8 @@ fdec_status device_query(cl_platform_id platform, cl_device_id id, struct device
     try_cl(clGetDeviceInfo(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, NULL));
     if (clGetDeviceInfo(id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof fp64, &fp64, NULL))
         fp64 = 0; /* drivers without doubles may refuse the question */
+    try_cl(clGetDeviceInfo(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof lanes, &lanes, NULL));
+    d->float_lanes = (int) lanes;
     d->compute_units = MAX((int) units, 1);
     d->local_bytes = (size_t) local;
     d->global_bytes = global;

@@ -14,6 +14,7 @@ struct device {
     uint32_t vendor_id;
     cl_device_type type;
     int compute_units;
+    int float_lanes;          /* CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT: of a CPU's vector register; a GPU says 1 */
     size_t max_wg;            /* work-items in a group */
     size_t max_items[3];      /* of a group, per dimension */
     size_t local_bytes;

@@ -26,6 +26,7 @@ static const struct field {
     FIELD(U32, vendor_id),
     FIELD(U64, type),
     FIELD(INT, compute_units),
+    FIELD(INT, float_lanes),
     FIELD(SIZE, max_wg),
     {"max_items_x", SIZE, offsetof(struct device, max_items[0]), sizeof(size_t)},
     {"max_items_y", SIZE, offsetof(struct device, max_items[1]), sizeof(size_t)},

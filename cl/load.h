@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * load.h - rows of caches and activations, a vector of WIDTH floats at a time, whatever their type
+ *
+ * Types go by their names: f32, f16, bf16, q8_0. T_f16 is what a pointer to one counts in: half; bf16 in ushort, q8_0 in
+ * bytes. UNITS(q8_0, n): n elements in such units, n whole blocks.
+ *     load_f16(p, j, dim)   vector j of the row of dim elements at p, dim a multiple of 8; lanes past the end are 0
+ *     store_f16(v, p, j, dim)   the same, rounded to nearest even
+ * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d * q[i].
+ * WIDTH  4, 8 or 16 */
+#ifndef LOAD_H
+#define LOAD_H
+#include "common.h"
+
+typedef PASTE(float, WIDTH) vec;
+typedef PASTE(int, WIDTH) ivec_w;
+typedef PASTE(uint, WIDTH) uvec;
+typedef PASTE(ushort, WIDTH) hvec;
+
+#define T_f32  float
+#define T_f16  half
+#define T_bf16 ushort
+#define T_q8_0 uchar
+#define UNITS_f32(n)  (n)
+#define UNITS_f16(n)  (n)
+#define UNITS_bf16(n) (n)
+#define UNITS_q8_0(n) ((n) / 32 * 34)
+#define UNITS(type, n) PASTE(UNITS_, type)(n)
+
+/* Is vector j the half one at the end? Only float16 has one: rows are multiples of 8. */
+#define HALF_END(j, dim) (WIDTH == 16 && (dim) % 16 && (j) == (dim) / 16)
+
+#if WIDTH == 16
+#define WIDEN(v8) (vec)(v8, (float8) 0.0f)
+#else
+#define WIDEN(v8) 0.0f /* never asked for */
+#endif
+
+static __attribute__((always_inline)) vec load_f32(global const float *p, int j, int dim)
+{
+    if (HALF_END(j, dim))
+        return WIDEN(vload8(0, p + WIDTH * j));
+    return PASTE(vload, WIDTH)(0, p + WIDTH * j);
+}
+
+static __attribute__((always_inline)) vec load_f16(global const half *p, int j, int dim)
+{
+    if (HALF_END(j, dim))
+        return WIDEN(vload_half8(0, p + WIDTH * j));
+    return PASTE(vload_half, WIDTH)(0, p + WIDTH * j);
+}
+
+static __attribute__((always_inline)) vec load_bf16(global const ushort *p, int j, int dim)
+{
+    if (HALF_END(j, dim))
+        return WIDEN(as_float8(convert_uint8(vload8(0, p + WIDTH * j)) << 16));
+    return PASTE(as_float, WIDTH)(PASTE(convert_uint, WIDTH)(PASTE(vload, WIDTH)(0, p + WIDTH * j)) << 16);
+}
+
+static __attribute__((always_inline)) vec load_q8_0(global const uchar *p, int j, int dim)
+{
+    global const uchar *block = p + j / (32 / WIDTH) * 34;
+    const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + j % (32 / WIDTH) * WIDTH);
+    return PASTE(convert_float, WIDTH)(q) * vload_half(0, (global const half *) block);
+}
+
+static __attribute__((always_inline)) void store_f32(vec v, global float *p, int j, int dim)
+{
+#if WIDTH == 16
+    if (HALF_END(j, dim)) {
+        vstore8(v.lo, 0, p + 16 * j);
+        return;
+    }
+#endif
+    PASTE(vstore, WIDTH)(v, 0, p + WIDTH * j);
+}
+
+static __attribute__((always_inline)) void store_f16(vec v, global half *p, int j, int dim)
+{
+#if WIDTH == 16
+    if (HALF_END(j, dim)) {
+        vstore_half8_rte(v.lo, 0, p + 16 * j);
+        return;
+    }
+#endif
+    PASTE(PASTE(vstore_half, WIDTH), _rte)(v, 0, p + WIDTH * j);
+}
+
+/* NaN keeps its sign and becomes quiet. */
+static __attribute__((always_inline)) hvec to_bf16(vec v)
+{
+    const uvec bits = PASTE(as_uint, WIDTH)(v), rounded = bits + 0x7fff + (bits >> 16 & 1);
+    return PASTE(convert_ushort, WIDTH)((v == v ? rounded : bits | 0x400000) >> 16);
+}
+
+static __attribute__((always_inline)) void store_bf16(vec v, global ushort *p, int j, int dim)
+{
+#if WIDTH == 16
+    if (HALF_END(j, dim)) {
+        vstore8(to_bf16(v).lo, 0, p + 16 * j);
+        return;
+    }
+#endif
+    PASTE(vstore, WIDTH)(to_bf16(v), 0, p + WIDTH * j);
+}
+#endif
