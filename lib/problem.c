@@ -52,6 +52,18 @@ static int attn_fields(struct attn_problem *a, struct field *f)
     return (int) ARRAY_LEN(list);
 }
 
+static int append_fields(struct append_problem *a, struct field *f)
+{
+    const struct field list[] = {
+        {.name = "rows", .kind = COUNT, .wide = &a->rows, .is_range = true, .max = max_size, .absent = 1},
+        {.name = "h", .kind = RATIO, .narrow = {&a->n_heads, &a->n_kv_heads}, .max = UINT16_MAX, .absent = -1},
+        {.name = "d", .kind = PAIR, .narrow = {&a->head_dim, &a->v_head_dim}, .max = 576, .multiple = 8, .absent = -1},
+        {.name = "act", .kind = TYPES, .type = {&a->act_type, &a->act_type}, .absent = FDEC_F32},
+    };
+    memcpy(f, list, sizeof list);
+    return (int) ARRAY_LEN(list);
+}
+
 static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
     const struct field m = {.name = "m", .kind = COUNT, .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1},
@@ -64,6 +76,7 @@ static int fields(struct problem *p, struct field f[MAX_FIELDS])
                        cols = {.name = "cols", .kind = COUNT, .wide = col_count, .max = max_size, .absent = -1};
     switch (p->op) {
     case OP_ATTN: return attn_fields(&p->attn, f);
+    case OP_ROPE_APPEND: return append_fields(&p->append, f);
     case OP_LINEAR: f[0] = m, f[1] = n, f[2] = k; return 3;
     default: f[0] = rows, f[1] = cols; return 2;
     }
@@ -147,8 +160,8 @@ static void problem_types(const struct problem *p, fdec_type t[2])
     switch (p->op) {
     case OP_ATTN: t[0] = p->attn.kv.k.type, t[1] = p->attn.kv.v.type; break;
     case OP_LINEAR: t[0] = t[1] = p->linear.w_type; break;
-    case OP_EMBED:
-    case OP_ROPE_APPEND: t[0] = t[1] = p->small.type; break;
+    case OP_ROPE_APPEND: t[0] = p->append.kv.k.type, t[1] = p->append.kv.v.type; break;
+    case OP_EMBED: t[0] = t[1] = p->small.type; break;
     default: t[0] = t[1] = FDEC_F32;
     }
 }
@@ -156,16 +169,16 @@ static void problem_types(const struct problem *p, fdec_type t[2])
 /* What linear and the small operations have kernels for is their reject's to say; a quantised type is a cache's. */
 static bool set_types(struct problem *p, const fdec_type t[2])
 {
-    if (p->op == OP_ATTN) {
-        p->attn.kv.k.type = t[0], p->attn.kv.v.type = t[1];
+    if (p->op == OP_ATTN || p->op == OP_ROPE_APPEND) {
+        fdec_kv_layout *kv = p->op == OP_ATTN ? &p->attn.kv : &p->append.kv;
+        kv->k.type = t[0], kv->v.type = t[1];
         return true;
     }
     if (t[0] != t[1] || (t[0] != FDEC_F32 && t[0] != FDEC_F16))
         return false;
     switch (p->op) {
     case OP_LINEAR: p->linear.w_type = t[0]; return true;
-    case OP_EMBED:
-    case OP_ROPE_APPEND: p->small.type = t[0]; return true;
+    case OP_EMBED: p->small.type = t[0]; return true;
     default: return t[0] == FDEC_F32;
     }
 }
@@ -244,6 +257,8 @@ static bool parse_field(const struct field *f, char *value)
     if (f->kind == TYPES) {
         fdec_type t[2];
         if (!parse_types(value, t) || !type_is_float(t[0]) || !type_is_float(t[1]))
+            return false;
+        if (f->type[0] == f->type[1] && t[0] != t[1])
             return false;
         field_set(f, t[0], t[1]);
         return true;
@@ -401,6 +416,14 @@ static double attn_flops(const struct attn_problem *a)
     return 2.0 * (double) a->batch * a->n_heads * (a->head_dim + a->v_head_dim) * sum;
 }
 
+static double append_bytes(const struct append_problem *a) /* q twice; k and v, and where they go; pos */
+{
+    const uint64_t d = (uint64_t) a->head_dim, dv = (uint64_t) a->v_head_dim;
+    const double q = 2.0 * (double) type_bytes(a->act_type, d), kv = (double) type_bytes(a->act_type, d + dv),
+                 cache = (double) (type_bytes(a->kv.k.type, d) + type_bytes(a->kv.v.type, dv));
+    return (double) a->rows * (a->n_heads * q + a->n_kv_heads * (kv + cache) + 4);
+}
+
 double problem_bytes(const struct problem *p)
 {
     fdec_type type[2];
@@ -413,7 +436,7 @@ double problem_bytes(const struct problem *p)
         return (double) l->n * (double) l->k * t + 4.0 * (double) l->m * (double) (l->n + l->k);
     case OP_SOFTMAX: return 8.0 * (double) p->softmax.rows * (double) p->softmax.cols;
     case OP_RMSNORM: return 8 * rows * cols + 4 * cols;
-    case OP_ROPE_APPEND: return (4 + t) * rows * cols;
+    case OP_ROPE_APPEND: return append_bytes(&p->append);
     case OP_EMBED: return (4 + t) * rows * cols + 4 * rows;
     case OP_SWIGLU:
     case OP_ADD: return 12 * rows * cols;
@@ -432,6 +455,8 @@ double problem_flops(const struct problem *p)
     case OP_ATTN: return attn_flops(&p->attn);
     case OP_LINEAR: return 2.0 * (double) l->m * (double) l->n * (double) l->k;
     case OP_SOFTMAX: return 4.0 * (double) p->softmax.rows * (double) p->softmax.cols; /* an exp counts as one */
+    case OP_ROPE_APPEND: /* four products and two sums a pair */
+        return 3.0 * (double) p->append.rows * (p->append.n_heads + p->append.n_kv_heads) * p->append.head_dim;
     default: return 4.0 * (double) p->small.rows * (double) p->small.cols;
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * check_small.c - every small operation through the public calls, against double arithmetic (rope_append: check_rope.c)
+ * check_small.c - every small operation through the public calls, against double arithmetic (rope_append: check_append.c)
  *
  * Runs once for each work-group shape that a device can lead to, by FLASHDEC_PRETEND, or as the caller has set that.
  * The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no OpenCL. */
@@ -456,7 +456,7 @@ static void run_setup(const char *pretend)
     check_elementwise();
     check_embed();
     check_argmax();
-    check_rope();
+    check_append();
     check_sample();
     check_merge();
     fdec_ops_destroy(&t.ops);
