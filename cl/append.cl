@@ -26,6 +26,12 @@
 #define V_T   PASTE(T_, V_TYPE)
 #include "append.h"
 
+#if WG > 1
+#define SYNC(fence) barrier(fence)
+#else
+#define SYNC(fence) /* PoCL copies what follows a barrier under a condition, and takes long to compile */
+#endif
+
 /* ---- where a row goes -------------------------------------------------------------------------------------------- */
 
 struct place {
@@ -67,10 +73,10 @@ WITH_LOCAL vec row_load(local const float *row, int j)
 
 WITH_LOCAL void fetch(local float *row, global const ACT_T *from, int dim)
 {
-    barrier(CLK_LOCAL_MEM_FENCE); /* what was there is read */
+    SYNC(CLK_LOCAL_MEM_FENCE); /* what was there is read */
     for (int j = get_local_id(0); j < VECTORS(dim); j += WG)
         PASTE(vstore, VEC)(PASTE(load_, ACT_TYPE)(from, j, dim), j, row);
-    barrier(CLK_LOCAL_MEM_FENCE);
+    SYNC(CLK_LOCAL_MEM_FENCE);
 }
 
 struct angle {
@@ -110,7 +116,7 @@ WITH_LOCAL void rotate(const struct append_scalars *s, local float *row, global 
         first[i * step] = fma(v0, c, -(v1 * d));
         second[i * step] = fma(v0, d, v1 * c);
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
+    SYNC(CLK_LOCAL_MEM_FENCE);
 }
 
 /* ---- from the row to a cache: vector j, as each type takes it ---------------------------------------------------- */
@@ -195,12 +201,12 @@ WITH_LOCAL void bound_value(global float *bound, local uint *top, global const V
 {
     if (get_local_id(0) == 0)
         *top = 0;
-    barrier(CLK_LOCAL_MEM_FENCE);
+    SYNC(CLK_LOCAL_MEM_FENCE);
     uint mine = 0;
     for (int j = get_local_id(0); j < VECTORS(dim); j += WG)
         mine = max(mine, magnitude(PASTE(load_, V_TYPE)(value, j, dim)));
     atomic_max(top, mine);
-    barrier(CLK_LOCAL_MEM_FENCE);
+    SYNC(CLK_LOCAL_MEM_FENCE);
     if (get_local_id(0) == 0)
         raise(bound, *top);
 }
@@ -243,7 +249,7 @@ kernel void rope_append(APPEND_BUFFERS(BUFFER_PARAM) APPEND_SCALARS(SCALAR_PARAM
         PASTE(put_, V_TYPE)(row, value, j, v_head_dim);
 
     if (HAS(bounds)) {
-        barrier(CLK_GLOBAL_MEM_FENCE);
+        SYNC(CLK_GLOBAL_MEM_FENCE);
         bound_key(bounds + (at.block * n_kv_heads + g) * 2, part, key, head_dim);
         bound_value(bounds + (at.block * n_kv_heads + g) * 2 + 1, &top, value, v_head_dim);
     }

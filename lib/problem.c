@@ -66,13 +66,24 @@ static int append_fields(struct append_problem *a, struct field *f)
 
 static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
-    const struct field m = {.name = "m", .kind = COUNT, .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1},
+    const struct field m = {.name = "m",
+                            .kind = COUNT,
+                            .wide = &p->linear.m,
+                            .is_range = true,
+                            .max = max_size,
+                            .absent = 1},
                        n = {.name = "n", .kind = COUNT, .wide = &p->linear.n, .max = max_size, .absent = -1},
                        k = {.name = "k", .kind = COUNT, .wide = &p->linear.k, .max = max_size, .absent = -1};
     const bool softmax = p->op == OP_SOFTMAX;
     memset(f, 0, MAX_FIELDS * sizeof *f);
-    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows, *col_count = softmax ? &p->softmax.cols : &p->small.cols;
-    const struct field rows = {.name = "rows", .kind = COUNT, .wide = row_count, .is_range = true, .max = max_size, .absent = 1},
+    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows,
+            *col_count = softmax ? &p->softmax.cols : &p->small.cols;
+    const struct field rows = {.name = "rows",
+                               .kind = COUNT,
+                               .wide = row_count,
+                               .is_range = true,
+                               .max = max_size,
+                               .absent = 1},
                        cols = {.name = "cols", .kind = COUNT, .wide = col_count, .max = max_size, .absent = -1};
     switch (p->op) {
     case OP_ATTN: return attn_fields(&p->attn, f);
@@ -94,7 +105,9 @@ static int64_t field_get(const struct field *f)
 
 static int64_t field_get_second(const struct field *f)
 {
-    return f->kind == TYPES ? (int64_t) *f->type[1] : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1] : field_get(f);
+    return f->kind == TYPES                      ? (int64_t) *f->type[1]
+           : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1]
+                                                 : field_get(f);
 }
 
 static void field_set(const struct field *f, int64_t v, int64_t second)
@@ -201,7 +214,7 @@ static void print_field(const struct field *f, char buf[PROBLEM_TEXT])
     const int64_t v[2] = {field_get(f), field_get_second(f)};
     append(buf, PROBLEM_TEXT, " %s=", f->name);
     if (f->kind == TYPES)
-        print_types((const fdec_type[2]) {(fdec_type) v[0], (fdec_type) v[1]}, buf);
+        print_types((const fdec_type[2]){(fdec_type) v[0], (fdec_type) v[1]}, buf);
     else if (f->kind == RATIO || v[0] != v[1])
         append(buf, PROBLEM_TEXT, "%" PRId64 "/%" PRId64, v[0], v[1]);
     else
@@ -404,8 +417,8 @@ static double attn_bytes(const struct attn_problem *a) /* q and out; K and V; le
     visible_keys(a, &any, &sum);
     const double key = (double) (type_bytes(a->kv.k.type, (uint64_t) a->head_dim) +
                                  type_bytes(a->kv.v.type, (uint64_t) a->v_head_dim));
-    const double row = (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) +
-                                 type_bytes(a->out_type, (uint64_t) a->v_head_dim));
+    const double row =
+        (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) + type_bytes(a->out_type, (uint64_t) a->v_head_dim));
     return (double) a->batch * (a->q_len * a->n_heads * row + any * a->n_kv_heads * key + 4);
 }
 

@@ -31,7 +31,7 @@ struct side { /* of the keys, or of the values */
     fdec_type type;
     uint32_t dim;
     int64_t block_stride, token_stride, head_stride;
-    size_t bytes;               /* of the cache */
+    size_t bytes;                /* of the cache */
     unsigned char *before, *got; /* the cache around the run */
     double *in;                  /* [rows, G, dim], values of the type of activations */
     fdec_buffer cache;
@@ -45,9 +45,9 @@ struct data {
     double *q;
     void *q_got;
     struct side k, v;
-    float *start, *bounds;  /* [n_blocks, G, 2] before and after */
-    double *want_bounds;    /* the same, exact */
-    bool *touched;          /* [n_blocks, G] */
+    float *start, *bounds; /* [n_blocks, G, 2] before and after */
+    double *want_bounds;   /* the same, exact */
+    bool *touched;         /* [n_blocks, G] */
 };
 
 /* ---- where a row goes ---- */
@@ -91,8 +91,9 @@ static void set_places(struct data *d, int run)
         d->slots[6] = -1, d->slots[7] = (int32_t) places, d->slots[8] = INT32_MIN, d->slots[9] = INT32_MAX;
     if (d->c->place == BY_TABLE && q_len == 1)
         for (uint32_t n = 6; n < 9 && n < d->c->rows; n++)
-            d->table[n * d->columns + (uint32_t) one[run][n] / d->tokens] =
-                n == 6 ? -1 : n == 7 ? (int32_t) d->n_blocks : INT32_MIN;
+            d->table[n * d->columns + (uint32_t) one[run][n] / d->tokens] = n == 6   ? -1
+                                                                            : n == 7 ? (int32_t) d->n_blocks
+                                                                                     : INT32_MIN;
 }
 
 /* ---- operands ---- */
@@ -114,7 +115,8 @@ static void make_side(struct data *d, struct side *s, fdec_type type, uint32_t d
     s->head_stride = head_major ? (int64_t) d->tokens * dim : dim + pad;
     s->token_stride = head_major ? dim : G * (dim + pad) + pad;
     s->block_stride = head_major || !pad ? d->tokens * G * dim : d->tokens * s->token_stride + pad;
-    const int64_t last = (d->n_blocks - 1) * s->block_stride + (d->tokens - 1) * s->token_stride + (G - 1) * s->head_stride;
+    const int64_t last =
+        (d->n_blocks - 1) * s->block_stride + (d->tokens - 1) * s->token_stride + (G - 1) * s->head_stride;
     s->bytes = array_bytes(type, (size_t) (last + dim));
     s->before = malloc(s->bytes), s->got = malloc(s->bytes);
     must(s->before && s->got, "malloc");
@@ -130,13 +132,14 @@ static void make_data(struct data *d, const struct append_case *c, struct types 
     d->n_blocks = d->batch * d->columns;
     must(c->rows <= MAX_ROWS && c->head_dim <= MAX_DIM, "append case");
     const size_t n_bounds = (size_t) d->n_blocks * c->n_kv_heads;
-    d->table = malloc(d->n_blocks * sizeof *d->table), d->q_got = malloc((size_t) c->rows * c->n_heads * c->head_dim * 4);
+    d->table = malloc(d->n_blocks * sizeof *d->table),
+    d->q_got = malloc((size_t) c->rows * c->n_heads * c->head_dim * 4);
     d->start = calloc(2 * n_bounds, sizeof *d->start), d->bounds = calloc(2 * n_bounds, sizeof *d->bounds);
     d->want_bounds = calloc(2 * n_bounds, sizeof *d->want_bounds), d->touched = calloc(n_bounds, sizeof *d->touched);
     must(d->table && d->q_got && d->start && d->bounds && d->want_bounds && d->touched, "malloc");
     for (uint32_t i = 0; i < d->n_blocks; i++)
         d->table[i] = (int32_t) ((i * 7 + 3) % d->n_blocks); /* 7 is prime to every n_blocks of the cases */
-    d->start[0] = 1e30f; /* larger than anything: it stays */
+    d->start[0] = 1e30f;                                     /* larger than anything: it stays */
     d->want_bounds[0] = d->start[0];
     make_side(d, &d->k, types.k, c->head_dim);
     make_side(d, &d->v, types.v, c->v_head_dim);
@@ -425,7 +428,8 @@ static void nonfinite_case(struct types types)
     a.k = put_values(types.act, k, ROWS * D), a.v = put_values(types.act, v, ROWS * D);
     a.k_cache = put(NULL, array_bytes(types.k, ROWS * D), 4), a.v_cache = put(NULL, array_bytes(types.v, ROWS * D), 4);
     ran(fdec_append_run(plan, t.queue, &a, 0, NULL, NULL), "append of NaN");
-    get(a.k_cache, got[0], "append of NaN"), get(a.v_cache, got[1], "append of NaN"), get(a.bounds, bounds, "append of NaN");
+    get(a.k_cache, got[0], "append of NaN"), get(a.v_cache, got[1], "append of NaN"),
+        get(a.bounds, bounds, "append of NaN");
     bool right = true;
     for (int n = 0; n < ROWS; n++) {
         for (int i = 0; i < D; i++) {
@@ -495,7 +499,8 @@ void check_append(void)
         {12, 1, 2, 1, 576, 512, 512, 64, 0, BY_SLOTS, FDEC_ROPE_NEOX, 1, true},
         {12, 4, 2, 2, 64, 96, 0, 64, 16, BY_TABLE, FDEC_ROPE_NEOX, 0, true},
     };
-    static const struct append_case odd[] = { /* no whole vectors of 16; not for Q8_0 */
+    static const struct append_case odd[] = {
+        /* no whole vectors of 16; not for Q8_0 */
         {4, 1, 5, 1, 8, 24, 0, 2, 64, BY_TABLE, FDEC_ROPE_NEOX, 1, true},
         {5, 1, 6, 3, 40, 8, 3, 24, 0, HEAD_MAJOR, FDEC_ROPE_INTERLEAVED, 1, true},
         {12, 4, 3, 3, 8, 8, 0, 8, 0, CONTIGUOUS, FDEC_ROPE_NEOX, 1, true},

@@ -55,27 +55,17 @@ static bool attend(struct decoder *d, const struct stage *s, uint32_t layer, uin
 {
     const struct model *m = d->m;
     const fdec_buffer k_cache = at(d->cache[2 * layer], 0), v_cache = at(d->cache[2 * layer + 1], 0);
-    const fdec_buffer table = at(s == &d->chunk ? d->block_table : NULL, 0);
     const uint64_t heads = 4 * (uint64_t) layer * m->n_heads;
-    fdec_rope_append_args r = FDEC_ROPE_APPEND_ARGS_INIT;
-    r.batch = rows;
-    r.n_heads = m->n_heads;
-    r.n_kv_heads = m->n_kv_heads;
-    r.head_dim = m->head_dim;
-    r.rope_dim = m->rope_dim;
-    r.max_len = d->o.n_ctx;
-    r.kv = kv_layout(d);
-    if (s == &d->chunk)
-        r.kv.page_size = d->o.n_ctx, r.kv.max_blocks = 1;
-    r.angles = at(d->angles, 0);
+    fdec_append_args r = FDEC_APPEND_ARGS_INIT;
+    r.n_tokens = r.q_len = rows;
     r.pos = at(d->count, 4 * (uint64_t) pos);
+    r.angles = at(d->angles, 0);
     r.q = at(d->q, 0);
     r.k = at(d->k, 0);
     r.v = at(d->v, 0);
-    r.block_table = table;
     r.k_cache = k_cache;
     r.v_cache = v_cache;
-    try_fdec(d, fdec_rope_append_run(d->ops, d->queue, &r, 0, NULL, NULL));
+    try_fdec(d, fdec_append_run(d->append, d->queue, &r, 0, NULL, NULL));
 
     fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
     a.q_len = rows;

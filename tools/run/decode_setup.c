@@ -83,7 +83,6 @@ static bool each_buffer(struct decoder *d, visit_buffer *visit)
         {4 * (n_ctx + 1), &d->count},
         {4 * (n_ctx + 1), &d->uniform},
         {8 * (m->rope_dim / 2), &d->angles},
-        {4 * rows, &d->block_table},
         {d->workspace_bytes, &d->workspace},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
@@ -131,7 +130,7 @@ static bool open_device(struct decoder *d)
     return true;
 }
 
-fdec_kv_layout kv_layout(const struct decoder *d)
+static fdec_kv_layout kv_layout(const struct decoder *d)
 {
     return (fdec_kv_layout){
         .capacity = d->o.n_ctx, .n_blocks = 1, .k = {.type = d->o.kv_type}, .v = {.type = d->o.kv_type}};
@@ -162,6 +161,23 @@ static bool plan_linear(struct decoder *d, struct stage *s, const struct weight 
     s->n_linear++;
     const uint64_t need = fdec_plan_workspace_bytes(l->plan);
     d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
+    return true;
+}
+
+static bool plan_append(struct decoder *d)
+{
+    const struct model *m = d->m;
+    fdec_append_params p = FDEC_APPEND_PARAMS_INIT;
+    p.max_tokens = d->rows;
+    p.max_batch = 1;
+    p.max_len = d->o.n_ctx;
+    p.n_heads = m->n_heads;
+    p.n_kv_heads = m->n_kv_heads;
+    p.head_dim = m->head_dim;
+    p.rope_dim = m->rope_dim;
+    p.kv = kv_layout(d);
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_append_plan_create(d->ctx, &p, &d->append));
     return true;
 }
 
@@ -254,13 +270,14 @@ static bool upload_constants(struct decoder *d)
         count[i] = (int32_t) i;
         uniform[i] = uniform_at(d->o.seed, i);
     }
-    if (ok && fdec_rope_angles(d->m->rope_dim, d->m->rope_base, angles) != FDEC_OK)
+    fdec_rope_params rope = FDEC_ROPE_PARAMS_INIT;
+    rope.rope_dim = d->m->rope_dim;
+    rope.base = d->m->rope_base;
+    if (ok && fdec_rope_angles(&rope, angles, NULL) != FDEC_OK)
         ok = err_set(d->e, "%s", fdec_last_error());
-    const int32_t zeros[DECODE_CHUNK] = {0};
     ok = ok && write_buffer(d, d->count, n * sizeof *count, count) &&
          write_buffer(d, d->uniform, n * sizeof *uniform, uniform) &&
-         write_buffer(d, d->angles, d->m->rope_dim / 2 * sizeof *angles, angles) &&
-         write_buffer(d, d->block_table, d->rows * sizeof *zeros, zeros);
+         write_buffer(d, d->angles, d->m->rope_dim / 2 * sizeof *angles, angles);
     free(count);
     free(uniform);
     free(angles);
@@ -275,9 +292,9 @@ static bool start(struct decoder *d)
     if (!d->cache)
         return err_set(d->e, "out of memory");
     d->workspace_bytes = 4; /* OpenCL has no buffers of 0 bytes */
-    if (!open_device(d) || !plan_stage(d, &d->one, 1) || (d->rows > 1 && !plan_stage(d, &d->chunk, d->rows)) ||
-        !check_memory(d) || !each_buffer(d, create_buffer) || !upload_constants(d) || !upload_heads(d) ||
-        !each_weight(d, upload_weight, NULL))
+    if (!open_device(d) || !plan_append(d) || !plan_stage(d, &d->one, 1) ||
+        (d->rows > 1 && !plan_stage(d, &d->chunk, d->rows)) || !check_memory(d) || !each_buffer(d, create_buffer) ||
+        !upload_constants(d) || !upload_heads(d) || !each_weight(d, upload_weight, NULL))
         return false;
     if (m->tied)
         m->out.mem = m->embd.mem;
@@ -309,6 +326,7 @@ void decoder_destroy(struct decoder **out)
     *out = NULL;
     if (d->queue)
         clFinish(d->queue);
+    fdec_plan_destroy(&d->append);
     struct stage *stages[] = {&d->one, &d->chunk};
     for (int s = 0; s < 2; s++) {
         fdec_plan_destroy(&stages[s]->attn);

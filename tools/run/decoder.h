@@ -53,11 +53,12 @@ struct decoder {
     fdec_ctx *ctx;
     fdec_ops *ops;
     uint32_t rows;           /* at once, at most: the chunk, or 1 */
+    fdec_plan *append;
     struct stage one, chunk; /* chunk has no plans if rows is 1 */
     uint32_t n_done;         /* tokens in the cache */
 
     uint64_t need_bytes, largest_bytes, workspace_bytes;
-    cl_mem x, h, q, k, v, gate, up, logits, ids, count, uniform, angles, block_table, state, phi, lse, workspace;
+    cl_mem x, h, q, k, v, gate, up, logits, ids, count, uniform, angles, state, phi, lse, workspace;
     cl_mem *cache; /* [n_layers][2]: K, V */
 };
 
@@ -66,8 +67,6 @@ static inline fdec_buffer at(cl_mem mem, uint64_t offset_bytes)
     return (fdec_buffer){mem, offset_bytes};
 }
 
-/* What attention and the append must agree on. */
-fdec_kv_layout kv_layout(const struct decoder *d);
 fdec_plan *find_linear(const struct stage *s, const struct weight *w);
 bool write_buffer(struct decoder *d, cl_mem mem, size_t bytes, const void *data);
 #endif
