@@ -19,6 +19,14 @@ static const char *reject_small(const struct problem *p, const struct device *d,
     return d->max_wg < WG ? "the group is over the device limit" : NULL;
 }
 
+static const char *attn_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct attn_problem *a = &p->attn;
+    if (a->q_type != FDEC_F32 || a->out_type != FDEC_F32 || a->kv.k.type > FDEC_F16 || a->kv.v.type > FDEC_F16)
+        return "a type that broken.cl does not read";
+    return reject_small(p, d, cfg);
+}
+
 static double expect_none(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p, (void) d;
@@ -29,8 +37,8 @@ static double expect_none(const struct problem *p, const struct device *d, int *
 static void attn_define(const struct problem *p, char *opt)
 {
     const struct attn_problem *a = &p->attn;
-    append(opt, MAX_DEFINES, " -DBROKEN_ATTN -DHEAD_DIM=%d -DGROUP=%d%s", a->head_dim, a->n_heads / a->n_kv_heads,
-           a->kv.type == FDEC_F16 ? " -DKV_F16" : "");
+    append(opt, MAX_DEFINES, " -DBROKEN_ATTN -DHEAD_DIM=%d -DV_DIM=%d%s%s", a->head_dim, a->v_head_dim,
+           a->kv.k.type == FDEC_F16 ? " -DK_F16" : "", a->kv.v.type == FDEC_F16 ? " -DV_F16" : "");
 }
 
 static void linear_define(const struct problem *p, char *opt)
@@ -56,7 +64,7 @@ static struct geometry groups(int64_t x, int64_t y)
 static struct geometry attn_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d, (void) cfg;
-    return groups(p->attn.n_heads, p->attn.batch);
+    return groups(p->attn.n_heads, p->attn.batch * p->attn.q_len);
 }
 
 static struct geometry linear_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -78,8 +86,9 @@ static const struct kernel broken_attn = {
     .family = "broken",
     .source = &cl_broken,
     .entry = {"broken_attn"},
-    .params = {PARAM(FAULT, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)},
-    .reject = reject_small,
+    .params = {PARAM(FAULT, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                     25, 26)},
+    .reject = attn_reject,
     .expect = expect_none,
     .define = attn_define,
     .geometry = attn_geometry,
@@ -112,7 +121,7 @@ static const struct kernel broken_softmax = {
 };
 const struct kernel *const broken[] = {&broken_attn, &broken_linear, &broken_softmax, NULL};
 
-_Static_assert(ARRAY_LEN(attn_faults) == 16 && ARRAY_LEN(linear_faults) == 12 && ARRAY_LEN(softmax_faults) == 10,
+_Static_assert(ARRAY_LEN(attn_faults) == 26 && ARRAY_LEN(linear_faults) == 12 && ARRAY_LEN(softmax_faults) == 10,
                "each list of FAULT values above names every fault");
 
 const char *broken_name(const struct kernel *k, int fault)

@@ -51,98 +51,149 @@ static float to_11_bits(float x) /* as a half has; no overflow here */
 
 #ifdef BROKEN_ATTN
 enum { NONE, ATTN_FAULTS(FAULT_NAME) N_FAULTS };
-#ifdef KV_F16
-#define KV_T           half
-#define KV_LOAD(p, at) vload_half(at, p)
+#ifdef K_F16
+#define K_T           half
+#define K_LOAD(p, at) vload_half(at, p)
 #else
-#define KV_T           float
-#define KV_LOAD(p, at) (p)[at]
+#define K_T           float
+#define K_LOAD(p, at) (p)[at]
 #endif
+#ifdef V_F16
+#define V_T           half
+#define V_LOAD(p, at) vload_half(at, p)
+#else
+#define V_T           float
+#define V_LOAD(p, at) (p)[at]
+#endif
+#define SCALAR_NAME(type, name)  name,
+#define BUFFER_VALUE(type, name) global type *name,
+#define BUFFER_NAME(type, name)  name,
+#define PARAMS                   ATTN_BUFFERS(BUFFER_VALUE) ATTN_SCALARS(SCALAR_PARAM)
+#define ARGS                     ATTN_BUFFERS(BUFFER_NAME) ATTN_SCALARS(SCALAR_NAME)
 
-/* Where token t lies, -1: in no block of the pool. */
-static i64 token_at(global const int *table, ATTN_SCALARS(SCALAR_PARAM) int b, int g, int t)
+/* Where token t lies: x the block, -1 where it is none of the pool, y the place in it. */
+static int2 place_of(PARAMS int b, int t)
 {
-    i64 block = b, slot = t;
-    if (page_size) {
-        block = FAULT == NO_TABLE ? b * max_blocks + t / page_size : table[b * max_blocks + t / page_size];
-        slot = t % page_size;
-        if (block < 0 || block >= n_blocks)
-            return -1;
-    }
-    if (FAULT == STRIDES)
-        return block * block_stride + slot * head_stride + g * token_stride;
-    return block * block_stride + slot * token_stride + g * head_stride;
+    if (!page_size)
+        return (int2) (b, t);
+    const int at = b * max_blocks + t / page_size, block = FAULT == NO_TABLE ? at : block_table[at];
+    return (int2) (block < 0 || block >= n_blocks ? -1 : block, t % page_size);
 }
-#define SCALAR_NAME(type, name) name,
-#define TOKEN_AT(t)             token_at(block_table, ATTN_SCALARS(SCALAR_NAME) b, g, t)
 
-static float score(global const float *q, global const KV_T *k, float scale)
+static size_t k_at(PARAMS int2 at, int g)
 {
+    if (FAULT == STRIDES)
+        return at.x * k_block_stride + at.y * k_head_stride + g * k_token_stride;
+    return at.x * k_block_stride + at.y * k_token_stride + g * k_head_stride;
+}
+
+/* Query tokens of a sequence: x the first row, y how many. */
+static int2 queries_of(PARAMS int b)
+{
+    if (!q_starts)
+        return (int2) (b * q_len, q_len);
+    const int from = clamp(q_starts[b], 0, n_q), to = clamp(q_starts[b + 1], 0, n_q);
+    return (int2) (from - (FAULT == Q_STARTS && from > 0), clamp(to - from, 0, q_len));
+}
+
+/* The score of query i, head h, at position pos for token t; *seen: whether it is there at all. */
+static float score(PARAMS int b, int i, int h, int pos, int len, int t, global const float *row, bool *seen)
+{
+    const int g = FAULT == KV_HEAD ? h % n_kv_heads : h / (n_heads / n_kv_heads);
+    const int2 at = place_of(ARGS b, t);
+    const bool upto = !(causal || window) || t <= pos + (FAULT == CAUSAL),
+               from = !window || t > pos - window + (FAULT == WINDOW);
+    const float add =
+        bias ? bias[b * bias_batch_stride + i * bias_query_stride + (FAULT == BIAS ? 0 : h) * bias_head_stride + t] : 0.0f;
+    *seen = at.x >= 0 && upto && from && !(bias && add == -INFINITY);
+    if (!*seen)
+        return -INFINITY;
     float sum = 0;
     for (int d = 0; d < HEAD_DIM; d++)
-        sum = fma(q[d], KV_LOAD(k, d), sum);
+        sum = fma(row[d], K_LOAD(k, k_at(ARGS at, g) + d), sum);
     if (FAULT == NAN_IGNORED && isnan(sum))
         return -INFINITY;
-    return sum * (FAULT == SCALE ? 1.0f / HEAD_DIM : scale);
+    sum *= FAULT == SCALE ? 1.0f / HEAD_DIM : scale;
+    if (softcap > 0)
+        sum = FAULT == SOFTCAP ? clamp(sum, -softcap, softcap) : softcap * tanh(sum / softcap);
+    if (alibi)
+        sum += alibi[h] * (t - (FAULT == ALIBI ? len : pos));
+    return sum + add;
 }
+#define SCORE(t, seen) score(ARGS b, i, h, pos, len, t, row, seen)
 
 static bool left_out(int t)
 {
     return FAULT == TILE && (t & 63) / 16 == 1;
 }
 
+/* A group for each (sequence, query token, head). */
 kernel __attribute__((reqd_work_group_size(WG, 1, 1)))
 void broken_attn(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
     ATTN_BUFFERS(BUFFER_BEGIN)
     local float part[WG];
-    const int item = get_local_id(0), b = get_group_id(1), h = get_group_id(0), n_heads = get_num_groups(0);
-    const int g = FAULT == KV_HEAD ? h % (n_heads / GROUP) : h / GROUP;
-    const size_t row = (size_t) b * n_heads + h;
-    const int len = clamp(lens[b], 0, max_len) - (FAULT == TAIL);
-    q += row * HEAD_DIM;
-    out += row * HEAD_DIM;
+    const int item = get_local_id(0), b = get_group_id(1) / q_len, i = get_group_id(1) % q_len, h = get_group_id(0);
+    if (!HAS(q_starts)) q_starts = 0;
+    if (!HAS(bias)) bias = 0;
+    if (!HAS(alibi)) alibi = 0;
+    const int2 seq = queries_of(ARGS b);
+    const int all = clamp(lens[b], 0, max_len), len = all - (FAULT == TAIL);
+    const int pos = (HAS(q_pos) && FAULT != Q_POS ? q_pos[b] : all - seq.y) + i;
+    if (i >= seq.y)
+        return;
+    const size_t at = (size_t) (seq.x + i) * n_heads + h;
+    global const float *row = q + at * HEAD_DIM;
+    const int g = FAULT == KV_HEAD ? h % n_kv_heads : h / (n_heads / n_kv_heads);
+    const float sink = HAS(sinks) && FAULT != SINK ? sinks[h] : -INFINITY;
+    bool seen;
+    out += at * V_DIM;
 
-    float most = -INFINITY;
-    for (int t = item; t < len; t += WG) {
-        const i64 at = TOKEN_AT(t);
-        if (at >= 0)
-            most = fmax(most, score(q, k + at, scale));
-    }
+    float most = sink;
+    for (int t = item; t < len; t += WG)
+        most = fmax(most, SCORE(t, &seen));
     most = group_max(most, part);
     if (FAULT == NO_GUARD)
         most = HAS(phi) ? phi[h] : phi0;
 
-    float den = 0;
+    float den = item == 0 && sink != -INFINITY ? exp(sink - most) : 0;
     for (int t = item; t < len; t += WG) {
-        const i64 at = TOKEN_AT(t);
-        if (at >= 0 && !left_out(t))
-            den += exp(score(q, k + at, scale) - most);
+        const float x = SCORE(t, &seen);
+        if (seen && !left_out(t))
+            den += exp(x - most);
     }
     den = group_sum(den, part, FAULT != BARRIER);
 
     /* out may be q: read it all before any of it is written */
-    float num[(HEAD_DIM + WG - 1) / WG];
+    float num[(V_DIM + WG - 1) / WG];
     const int end = FAULT == MASK ? min((len + WG - 1) / WG * WG, max_len) : len;
-    for (int d = item; d < HEAD_DIM; d += WG)
+    for (int d = item; d < V_DIM; d += WG)
         num[d / WG] = 0;
     for (int t = 0; t < end; t++) {
-        const i64 at = TOKEN_AT(min(t, end - 1));
-        if (at < 0 || left_out(t))
+        const float x = SCORE(min(t, end - 1), &seen);
+        const bool late = t >= len, unseen = !seen && FAULT == NEXT_NAN && !page_size;
+        if ((!seen && !unseen) || left_out(t))
             continue;
-        float p = t < len ? exp(score(q, k + at, scale) - most) : 0.0f;
+        float p = late || unseen ? 0.0f : exp(x - most);
         if (FAULT == HALF)
             p = to_11_bits(p);
-        for (int d = item; d < HEAD_DIM; d += WG)
-            num[d / WG] += p * KV_LOAD(v, at + d);
+        const int2 place = place_of(ARGS b, t);
+        const size_t v_at = place.x * v_block_stride + place.y * v_token_stride + g * v_head_stride;
+        for (int d = item; d < V_DIM; d += WG)
+            num[d / WG] += p * V_LOAD(v, v_at + d);
     }
     barrier(CLK_GLOBAL_MEM_FENCE);
-    for (int d = item; d < HEAD_DIM - (FAULT == STALE); d += WG)
+    const bool last = at + 1 == (size_t) n_q * n_heads;
+    for (int d = item; d < V_DIM - (FAULT == STALE); d += WG)
         out[d] = den == 0 && FAULT != EMPTY ? 0 : num[d / WG] / den;
-    if (FAULT == PAST_END && item == 0 && row + 1 == n_heads * get_num_groups(1))
-        out[HEAD_DIM] = 0;
+    if (FAULT == PAST_END && item == 0 && last)
+        out[V_DIM] = 0;
+    const float total = den == 0 ? -INFINITY : log(den) + (FAULT == LSE ? 0 : most);
     if (HAS(lse) && item == 0)
-        lse[row] = log(den) + (FAULT == LSE || den == 0 ? 0 : most);
+        lse[at] = total;
+    const int slot = HAS(slots) ? slots[b] : FAULT == STATE ? (b + 1) % batch : b;
+    if (HAS(state) && item == 0 && i + 1 == seq.y && slot >= 0 && slot < n_slots)
+        state[(size_t) slot * n_heads + h] = total;
 }
 #endif
 

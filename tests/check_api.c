@@ -16,7 +16,7 @@ struct api {
     fdec_ctx *ctx;
     cl_command_queue queue;
     cl_mem pool;
-    fdec_plan *attn, *paged, *per_head, *linear, *softmax, *append;
+    fdec_plan *attn, *paged, *sources[3], *linear, *softmax, *append; /* sources: of phi, from FDEC_PHI_PER_HEAD on */
     fdec_ops *ops;
 };
 
@@ -86,17 +86,31 @@ static void refuse_plans(const struct api *a)
     BAD_PLAN(attn, n_kv_heads = 3, FDEC_E_ARG, "n_heads % p.n_kv_heads");
     BAD_PLAN(attn, head_dim = 0, FDEC_E_ARG, "head_dim");
     BAD_PLAN(attn, head_dim = 12, FDEC_E_ARG, "head_dim % 8");
-    BAD_PLAN(attn, head_dim = 264, FDEC_E_UNSUPPORTED, "256");
+    BAD_PLAN(attn, head_dim = 584, FDEC_E_ARG, "head_dim <=");
+    BAD_PLAN(attn, v_head_dim = 12, FDEC_E_ARG, "v_head_dim % 8");
+    BAD_PLAN(attn, v_head_dim = 584, FDEC_E_ARG, "v_head_dim <=");
+    BAD_PLAN(attn, n_heads = 258, FDEC_E_ARG, "MAX_GROUP");
+    BAD_PLAN(attn, max_q_len = 65, FDEC_E_ARG, "max_q_len");
+    BAD_PLAN(attn, q_type = FDEC_Q8_0, FDEC_E_ARG, "q_type");
+    BAD_PLAN(attn, out_type = (fdec_type) 9, FDEC_E_ARG, "out_type");
+    BAD_PLAN(attn, softcap = -1, FDEC_E_ARG, "softcap");
+    BAD_PLAN(attn, softcap = (float) (1 / 0.0), FDEC_E_ARG, "softcap");
+    BAD_PLAN(attn, window = 1u << 31, FDEC_E_ARG, "window");
+    BAD_PLAN(attn, mask = (fdec_mask) 2, FDEC_E_ARG, "mask");
+    BAD_PLAN(attn, batch_invariant = 2, FDEC_E_ARG, "batch_invariant");
     BAD_PLAN(attn, scale = (float) (0.0 / 0.0), FDEC_E_ARG, "scale");
     BAD_PLAN(attn, phi = (float) (1 / 0.0), FDEC_E_ARG, "phi");
     BAD_PLAN(attn, scheme = (fdec_scheme) 4, FDEC_E_ARG, "scheme");
-    BAD_PLAN(attn, phi_source = (fdec_phi_source) 3, FDEC_E_ARG, "phi_source");
-    BAD_PLAN(attn, kv.type = (fdec_type) 7, FDEC_E_UNSUPPORTED, "kv.type");
+    BAD_PLAN(attn, phi_source = (fdec_phi_source) 5, FDEC_E_ARG, "phi_source");
+    BAD_PLAN(attn, kv.k.type = (fdec_type) 7, FDEC_E_UNSUPPORTED, "kv.k.type");
+    BAD_PLAN(attn, kv.v.type = (fdec_type) -1, FDEC_E_UNSUPPORTED, "kv.v.type");
     BAD_PLAN(attn, kv.capacity = 19, FDEC_E_ARG, "kv.capacity");
     BAD_PLAN(attn, kv.n_blocks = 1, FDEC_E_ARG, "kv.n_blocks");
     BAD_PLAN(attn, kv.page_size = 16, FDEC_E_ARG, "kv.n_blocks");
     BAD_PLAN(attn, kv.page_size = (p.kv.n_blocks = p.kv.max_blocks = 1, 16), FDEC_E_ARG, "kv.max_blocks");
-    BAD_PLAN(attn, kv.token_stride = -8, FDEC_E_ARG, "strides");
+    BAD_PLAN(attn, kv.k.token_stride = -8, FDEC_E_ARG, "kv.k strides");
+    BAD_PLAN(attn, kv.v.head_stride = ((int64_t) 1 << 32) + 1, FDEC_E_ARG, "kv.v strides");
+    BAD_PLAN(attn, kv.k.token_stride = (p.head_dim = 32, p.kv.k.type = FDEC_Q8_0, 80), FDEC_E_ARG, "kv.k strides");
     BAD_PLAN(attn, max_concurrent = 100000, FDEC_E_ARG, "max_concurrent");
     BAD_PLAN(linear, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(linear, max_m = 0, FDEC_E_ARG, "max_m");
@@ -151,8 +165,10 @@ static void make_plans(struct api *a)
 {
     fdec_attn_params p = attn_params();
     must(a, "attention plan", fdec_attn_plan_create(a->ctx, &p, &a->attn));
-    p.phi_source = FDEC_PHI_PER_HEAD;
-    must(a, "attention plan, phi per head", fdec_attn_plan_create(a->ctx, &p, &a->per_head));
+    for (int i = 0; i < 3; i++) {
+        p.phi_source = (fdec_phi_source) (FDEC_PHI_PER_HEAD + i);
+        must(a, "attention plan, a source of phi", fdec_attn_plan_create(a->ctx, &p, &a->sources[i]));
+    }
     p = attn_params();
     p.kv.page_size = 4;
     p.kv.n_blocks = 10;
@@ -236,9 +252,29 @@ static void refuse_runs(const struct api *a)
     BAD_RUN(attn, a->attn, q.offset_bytes += 2, "q.offset_bytes");
     BAD_RUN(attn, a->attn, lens.offset_bytes += 1, "lens.offset_bytes");
     BAD_RUN(attn, a->attn, block_table = x.lens, "block_table");
-    BAD_RUN(attn, a->attn, phi = x.lens, "phi");
+    BAD_RUN(attn, a->attn, q_len = 2, "q_len");
+    BAD_RUN(attn, a->attn, n_q = 2, "q_starts");
+    BAD_RUN(attn, a->attn, slots = x.lens, "state");
+    BAD_RUN(attn, a->attn, bias_max = (float) (0.0 / 0.0), "bias_max");
+    BAD_RUN(attn, a->attn, bias_batch_stride = -1, "bias_batch_stride");
+    BAD_RUN(attn, a->attn, bias_query_stride = -1, "bias_query_stride");
+    BAD_RUN(attn, a->attn, bias_head_stride = ((int64_t) 1 << 40) + 1, "bias_head_stride");
+    BAD_RUN(attn, a->attn, bias_head_stride = (x.bias = x.q, POOL_BYTES), "bias needs");
+    BAD_RUN(attn, a->attn, q_starts = end, "q_starts needs");
+    BAD_RUN(attn, a->attn, q_pos = end, "q_pos needs");
+    BAD_RUN(attn, a->attn, bias = end, "bias needs");
+    BAD_RUN(attn, a->attn, alibi = end, "alibi needs");
+    BAD_RUN(attn, a->attn, sinks = end, "sinks needs");
+    BAD_RUN(attn, a->attn, phi = end, "phi needs");
+    BAD_RUN(attn, a->attn, bounds = end, "bounds needs");
+    BAD_RUN(attn, a->attn, state = end, "state needs");
+    BAD_RUN(attn, a->attn, n_slots = (x.state = x.lse, POOL_BYTES), "state needs");
+    BAD_RUN(attn, a->attn, slots = (x.state = x.lse, end), "slots needs");
+    BAD_RUN(attn, a->attn, n_q = (x.q_starts = x.lens, POOL_BYTES), "q needs");
     BAD_RUN(attn, a->paged, batch = 1, "block_table");
-    BAD_RUN(attn, a->per_head, batch = 1, "phi");
+    BAD_RUN(attn, a->sources[0], batch = 1, "phi.mem");
+    BAD_RUN(attn, a->sources[1], batch = 1, "bounds.mem");
+    BAD_RUN(attn, a->sources[2], batch = 1, "state.mem");
     BAD_RUN(attn, a->linear, batch = 1, "plan");
     BAD_RUN(attn, NULL, batch = 1, "plan");
     if (fdec_plan_workspace_bytes(a->attn)) {
@@ -490,7 +526,8 @@ void check_api(struct check *c)
     refuse_plans(&a);
     refuse_devices(&a);
     make_plans(&a);
-    if (a.attn && a.paged && a.per_head && a.linear && a.softmax && a.append && a.ops) {
+    if (a.attn && a.paged && a.sources[0] && a.sources[1] && a.sources[2] && a.linear && a.softmax && a.append &&
+        a.ops) {
         refuse_runs(&a);
         refuse_small(&a);
         refuse_angles(&a);
@@ -504,7 +541,8 @@ void check_api(struct check *c)
     }
     fdec_plan_destroy(&a.attn);
     fdec_plan_destroy(&a.paged);
-    fdec_plan_destroy(&a.per_head);
+    for (int i = 0; i < 3; i++)
+        fdec_plan_destroy(&a.sources[i]);
     fdec_plan_destroy(&a.linear);
     fdec_plan_destroy(&a.softmax);
     fdec_plan_destroy(&a.append);

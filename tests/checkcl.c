@@ -37,6 +37,31 @@ bool check_tiny(const struct check *c)
     return c->tiny;
 }
 
+bool check_broken(const struct check *c)
+{
+    return c->broken;
+}
+
+bool check_filtered(const struct check *c)
+{
+    return c->style || c->kernel || c->config;
+}
+
+uint64_t check_seed(const struct check *c)
+{
+    return c->seed;
+}
+
+long check_number(const struct check *c)
+{
+    return c->only ? strtol(c->only, NULL, 10) : -1;
+}
+
+bool check_skips(const struct check *c, const char *text)
+{
+    return c->only && strcmp(c->only, text);
+}
+
 fdec_ctx *check_ctx(struct check *c)
 {
     return c->ctx;
@@ -73,18 +98,34 @@ struct group { /* of runs that share plans */
     int n;
     char text[PROBLEM_TEXT + 64];
     struct workload *work[MAX_TRIALS];
+    struct sieve sieve;
 };
 
 static void name_trial(const struct group *g, int i, char *buf, size_t n)
 {
-    static const char *const fills[] = {"uniform", "outliers", "spikes", "equal", "nan", "wild"};
+    static const char *const fills[] = {"uniform", "outliers", "spikes", "equal", "nan", "wild", "level", "future"};
+    static const char *const biases[] = {"", ", bias of keys", ", full bias", ", bias of a tree"};
     const struct trial *t = &g->trials[i];
+    const struct attn_with *w = &t->with;
     struct problem p = *g->plan;
     char text[PROBLEM_TEXT];
     problem_set_range(&p, t->at);
+    if (p.op == OP_ATTN && t->q_len)
+        p.attn.q_len = t->q_len;
     problem_print(&p, text);
-    snprintf(buf, n, "run %s, %s%s%s%s%s", text, fills[t->fill], t->bias ? ", bias" : "",
-             t->residual ? ", residual" : "", t->lse ? ", lse" : "", t->in_place ? ", in place" : "");
+    const struct {
+        bool on;
+        const char *name;
+    } flags[] = {
+        {t->bias, "bias"},         {t->residual, "residual"}, {t->lse, "lse"},     {t->in_place, "in place"},
+        {w->q_starts, "q_starts"}, {w->q_pos, "q_pos"},       {w->alibi, "alibi"}, {w->sinks, "sinks"},
+        {w->phi, "phi"},           {w->bounds, "bounds"},     {w->state, "state"}, {w->slots, "slots"},
+    };
+    snprintf(buf, n, "run ");
+    append(buf, n, "%s, %s%s", text, fills[t->fill], biases[w->bias]);
+    for (size_t f = 0; f < ARRAY_LEN(flags); f++)
+        if (flags[f].on)
+            append(buf, n, ", %s", flags[f].name);
 }
 
 static fdec_status make_workloads(struct check *c, struct group *g)
@@ -93,9 +134,11 @@ static fdec_status make_workloads(struct check *c, struct group *g)
     for (int i = 0; i < g->n; i++) {
         const struct trial *t = &g->trials[i];
         struct workload_spec spec = {
-            .problem = *g->plan, .fill = t->fill, .seed = c->seed, .n_sets = 1, .reference = true};
+            .problem = *g->plan, .fill = t->fill, .seed = c->seed, .n_sets = 1, .reference = true, .with = t->with};
         spec.bias = t->bias, spec.residual = t->residual, spec.lse = t->lse, spec.in_place = t->in_place;
         problem_set_range(&spec.problem, t->at);
+        if (g->plan->op == OP_ATTN && t->q_len)
+            spec.problem.attn.q_len = t->q_len;
         try_st(workload_create(c->ctx, c->queue, &spec, &g->work[i]));
     }
 out:
@@ -118,10 +161,11 @@ static bool counts_hold(struct check *c, const struct kernel *k, const struct gr
     *before = now;
     const bool fires = unified && t->guard == GUARD_FIRES, may = unified && t->guard != GUARD_QUIET;
     const bool paged = g->plan->attn.kv.page_size && t->at[1] > g->plan->attn.kv.page_size;
+    const uint64_t wild_lens = wild ? (uint64_t) MIN(t->at[0], 2) : 0;
     if ((rows > 0) < fires || (rows > 0) > may)
         snprintf(text, n, "%" PRIu64 " rows recomputed, which is %s", rows, rows ? "not needed" : "too few");
-    else if (lens != (wild ? (uint64_t) MIN(t->at[0], 2) : 0))
-        snprintf(text, n, "%" PRIu64 " lengths clamped, not %d", lens, wild ? (int) MIN(t->at[0], 2) : 0);
+    else if (t->with.q_starts ? (lens > 0) != wild : lens != wild_lens)
+        snprintf(text, n, "%" PRIu64 " lengths or ranges clamped, not %d", lens, (int) wild_lens);
     else if ((blocks > 0) != (wild && paged))
         snprintf(text, n, "%" PRIu64 " blocks clamped", blocks);
     else
@@ -190,11 +234,17 @@ static void report(struct check *c, const struct kernel *k, const int *cfg, cons
 
 /* ---- which configurations ---- */
 
-static bool wanted(const struct check *c, const struct kernel *k, enum op op)
+/* Kernels that are neither /vec nor /wg are of either style. */
+static bool has_style(const struct kernel *k, const char *style)
+{
+    return !style || !strstr(k->name, strcmp(style, "wg") ? "/wg" : "/vec");
+}
+
+static bool wanted(const struct check *c, const struct kernel *k, enum op op, const struct sieve *s)
 {
     if (k->op != op || (c->kernel && strcmp(k->name, c->kernel)))
         return false;
-    return !c->style || !strstr(k->name, strcmp(c->style, "wg") ? "/wg" : "/vec");
+    return has_style(k, c->style) && has_style(k, s->style) && (!s->family || !strcmp(k->family, s->family));
 }
 
 /* Of a variant in a class: what the number of classes leaves time for. */
@@ -213,7 +263,7 @@ static int by_order(const void *a, const void *b)
 
 /* The configurations of k to check p in: the analytic default, then others in an order that depends on the seed and
  * on what p fixes at compile time, so that plans of one class share programs. */
-static int sample(const struct check *c, const struct kernel *k, const struct problem *p, struct sample *out)
+static int sample(const struct check *c, const struct kernel *k, const struct problem *p, int most, struct sample *out)
 {
     const struct device *d = &c->ctx->device;
     char class_defines[MAX_DEFINES] = "";
@@ -235,7 +285,7 @@ static int sample(const struct check *c, const struct kernel *k, const struct pr
         memcpy(out[n++].cfg, cfg, sizeof cfg);
     } while (kernel_next(k, at, cfg));
     qsort(out, (size_t) n, sizeof *out, by_order);
-    return c->full ? n : MIN(n, c->tiny ? 1 : samples_of[p->op]);
+    return c->full && !most ? n : MIN(n, c->tiny ? 1 : most ? most : samples_of[p->op]);
 }
 
 static void check_variants(struct check *c, struct group *g)
@@ -244,7 +294,7 @@ static void check_variants(struct check *c, struct group *g)
     char text[1024];
     int accepted = 0;
     for (const struct kernel *const *k = kernels; *k; k++) {
-        const int n = wanted(c, *k, g->plan->op) ? sample(c, *k, g->plan, samples) : 0;
+        const int n = wanted(c, *k, g->plan->op, &g->sieve) ? sample(c, *k, g->plan, g->sieve.samples, samples) : 0;
         accepted += n;
         for (int i = 0; i < n; i++) {
             if (c->plans < c->start)
@@ -283,13 +333,14 @@ static void count_faults(struct check *c, bool (*op_wanted)(const struct check *
             check_that(c, c->caught[b][f], broken_name(broken[b], (int) f), "a wrong kernel was not caught");
 }
 
-void check_plan(struct check *c, const struct problem *plan, const char *note, const struct trial *trials, int n)
+void check_plan_by(struct check *c, const struct sieve *sieve, const struct problem *plan, const char *note,
+                   const struct trial *trials, int n)
 {
-    struct group g = {.plan = plan, .note = note, .trials = trials, .n = MIN(n, MAX_TRIALS)};
+    struct group g = {.plan = plan, .note = note, .trials = trials, .n = MIN(n, MAX_TRIALS), .sieve = *sieve};
     problem_print(plan, g.text);
     if (*note)
         append(g.text, sizeof g.text, " %s", note);
-    if (c->only && strcmp(c->only, g.text))
+    if (check_skips(c, g.text))
         return;
     if (make_workloads(c, &g))
         check_that(c, false, g.text, fdec_last_error());
@@ -299,6 +350,11 @@ void check_plan(struct check *c, const struct problem *plan, const char *note, c
         check_variants(c, &g);
     for (int i = 0; i < g.n; i++)
         workload_destroy(&g.work[i]);
+}
+
+void check_plan(struct check *c, const struct problem *plan, const char *note, const struct trial *trials, int n)
+{
+    check_plan_by(c, &(struct sieve){0}, plan, note, trials, n);
 }
 
 /* ---- the program ---- */
@@ -346,6 +402,8 @@ static int run_here(struct check *c)
         check_linear(c);
     if (op_wanted(c, OP_SOFTMAX))
         check_softmax(c);
+    if (c->op && !strcmp(c->op, "random"))
+        check_attn_random(c);
     if (!c->tiny && !c->broken && !c->only && !c->kernel && (!c->op || !strcmp(c->op, "api")))
         check_api(c);
     if (c->broken)
@@ -447,7 +505,7 @@ static bool watch_child(struct check *c, struct child *ch, const char *kernel)
 static void run_children(struct check *c, char **argv, int argc)
 {
     for (const struct kernel *const *k = kernels; *k; k++) {
-        if ((*k)->op > OP_SOFTMAX || !op_wanted(c, (*k)->op) || !wanted(c, *k, (*k)->op))
+        if ((*k)->op > OP_SOFTMAX || !op_wanted(c, (*k)->op) || !wanted(c, *k, (*k)->op, &(struct sieve){0}))
             continue;
         struct child ch = {.at = -1};
         for (int tries = 0; tries < GIVE_UP && !c->no_device; tries++) {
@@ -463,10 +521,12 @@ static void run_children(struct check *c, char **argv, int argc)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: checkcl [--op attn|linear|softmax|api] [--style wg|vec] [--only PROBLEM] [--kernel NAME] "
-                    "[--config TEXT]\n"
-                    "               [--seed N] [--full] [--broken] [--tiny [--build-timeout SECONDS]]\n"
-                    "The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no device.\n");
+    fprintf(
+        stderr,
+        "usage: checkcl [--op attn|linear|softmax|api|random] [--style wg|vec] [--only PROBLEM|NUMBER] [--kernel NAME] "
+        "[--config TEXT]\n"
+        "               [--seed N] [--full] [--broken] [--tiny [--build-timeout SECONDS]]\n"
+        "The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no device.\n");
     return 2;
 }
 

@@ -18,11 +18,21 @@ struct trial {
     int64_t at[N_RANGES]; /* the run's range: {B, n}, {M}, {rows} */
     enum fill fill;
     bool bias, residual, lse, in_place;
-    enum guard guard; /* attention */
+    enum guard guard;      /* attention, and what follows */
+    int q_len;             /* 0: the plan's */
+    struct attn_with with;
+};
+
+/* Which variants, and in how many configurations each: NULL and 0 for all that there are to sample. */
+struct sieve {
+    const char *family, *style; /* "unified"; "vec", "wg" */
+    int samples;
 };
 
 /* note: what the problem's text does not say ("phi=200"), "" for nothing. */
 void check_plan(struct check *c, const struct problem *plan, const char *note, const struct trial *trials, int n);
+void check_plan_by(struct check *c, const struct sieve *sieve, const struct problem *plan, const char *note,
+                   const struct trial *trials, int n);
 
 /* One problem from its text; a text that does not parse fails aloud. */
 bool check_problem(struct check *c, const char *text, struct problem *p);
@@ -32,10 +42,19 @@ bool check_tiny(const struct check *c);
 
 /* For checks that make their own calls: one pass or fail. what may be NULL when ok. */
 void check_that(struct check *c, bool ok, const char *name, const char *what);
+bool check_broken(const struct check *c); /* only kernels that are wrong on purpose are run */
+bool check_filtered(const struct check *c); /* one style, kernel or configuration alone is wanted */
+uint64_t check_seed(const struct check *c);
+long check_number(const struct check *c); /* --only as a number; -1: none */
+/* True where this run was asked for one plan and this is not it. */
+bool check_skips(const struct check *c, const char *text);
 fdec_ctx *check_ctx(struct check *c);
 cl_command_queue check_queue_of(struct check *c);
 
 void check_attn(struct check *c);
+void check_attn_cover(struct check *c);  /* every pair of features */
+void check_attn_whole(struct check *c);  /* batch-invariance, moving to `online`, refused pairs */
+void check_attn_random(struct check *c); /* --op random */
 void check_linear(struct check *c);
 void check_softmax(struct check *c);
 void check_api(struct check *c); /* refusals of the public calls, families by name */

@@ -18,7 +18,17 @@
     X(MASK, "keys past the length are multiplied by 0") \
     X(EMPTY, "a sequence without keys divides 0 by 0") \
     X(KV_HEAD, "query head h reads kv head h mod G") \
-    X(LSE, "lse lacks the maximum")
+    X(LSE, "lse lacks the maximum") \
+    X(CAUSAL, "a query sees one key too many") \
+    X(WINDOW, "the window is one key too short") \
+    X(NEXT_NAN, "keys that a query does not see are multiplied by 0") \
+    X(Q_POS, "q_pos is not read") \
+    X(Q_STARTS, "query rows start one row too early") \
+    X(BIAS, "the bias of the first head is every head's") \
+    X(ALIBI, "ALiBi counts from the end of the sequence") \
+    X(SOFTCAP, "scores are cut off where they should bend") \
+    X(SINK, "the sink has no weight") \
+    X(STATE, "the state of a slot is another sequence's")
 
 #define LINEAR_FAULTS(X) \
     X(TAIL, "the last column is left out") \

@@ -67,7 +67,7 @@ has '"error": '
 run 0 --self-test
 has ' pass '
 grep -q FAIL "$dir/out" && wrong 'a self-test failed'
-for problem in 'attn:bf16/f16 ' 'attn:q8_0 ' 'attn:.* q=5 '; do
+for problem in 'attn:q8_0/bf16 .* q=5 ' 'attn:bf16/q8_0 .* page=7 '; do
     has " pass  $problem"
 done
 for variant in unified online pair gemv flat gemm; do
