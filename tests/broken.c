@@ -87,7 +87,7 @@ static const struct kernel broken_attn = {
     .source = &cl_broken,
     .entry = {"broken_attn"},
     .params = {PARAM(FAULT, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-                     25, 26)},
+                     25)},
     .reject = attn_reject,
     .expect = expect_none,
     .define = attn_define,

@@ -5,6 +5,8 @@
 #ifdef __clang__
 #pragma clang diagnostic ignored "-Wconstant-logical-operand"
 #endif
+#define Q_T   float
+#define OUT_T float
 #include "../cl/attn.h"
 #include "../cl/linear.h"
 #include "../cl/softmax.h"
@@ -170,14 +172,14 @@ void broken_attn(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unuse
     for (int d = item; d < V_DIM; d += WG)
         num[d / WG] = 0;
     for (int t = 0; t < end; t++) {
-        const float x = SCORE(min(t, end - 1), &seen);
-        const bool late = t >= len, unseen = !seen && FAULT == NEXT_NAN && !page_size;
-        if ((!seen && !unseen) || left_out(t))
+        const float x = SCORE(t, &seen);
+        const bool late = t >= len, unseen = !seen && FAULT == NEXT_NAN;
+        const int2 place = place_of(ARGS b, t);
+        if ((!seen && !unseen && !late) || left_out(t) || place.x < 0)
             continue;
         float p = late || unseen ? 0.0f : exp(x - most);
         if (FAULT == HALF)
             p = to_11_bits(p);
-        const int2 place = place_of(ARGS b, t);
         const size_t v_at = place.x * v_block_stride + place.y * v_token_stride + g * v_head_stride;
         for (int d = item; d < V_DIM; d += WG)
             num[d / WG] += p * V_LOAD(v, v_at + d);
@@ -193,7 +195,7 @@ void broken_attn(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unuse
         lse[at] = total;
     const int slot = HAS(slots) ? slots[b] : FAULT == STATE ? (b + 1) % batch : b;
     if (HAS(state) && item == 0 && i + 1 == seq.y && slot >= 0 && slot < n_slots)
-        state[(size_t) slot * n_heads + h] = total;
+        state[(size_t) slot * n_heads + h] = isfinite(total) ? total : 0.0f;
 }
 #endif
 

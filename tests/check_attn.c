@@ -52,8 +52,8 @@ static const struct trial ranges[] = {
 /* Several query tokens: NaN in what a row does not see must not reach it; ranges and lengths out of range. */
 static const struct trial queries[] = {
     RUN(3, 100, UNIFORM, .lse = true),
-    RUN(3, 100, FUTURE, .lse = true, .guard = GUARD_EITHER),
-    RUN(3, 100, FUTURE, .lse = true, .guard = GUARD_EITHER, .q_len = 3, .with = {.q_starts = true, .bias = BIAS_FULL}),
+    RUN(4, 100, FUTURE, .lse = true, .guard = GUARD_EITHER),
+    RUN(4, 100, FUTURE, .lse = true, .guard = GUARD_EITHER, .q_len = 3, .with = {.q_starts = true, .bias = BIAS_FULL}),
     RUN(3, 40, NAN, .lse = true, .guard = GUARD_EITHER),
     RUN(3, 40, NAN, .lse = true, .guard = GUARD_EITHER, .with = {.q_pos = true, .sinks = true}),
     RUN(4, 97, WILD, .lse = true),

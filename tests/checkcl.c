@@ -99,6 +99,7 @@ struct group { /* of runs that share plans */
     char text[PROBLEM_TEXT + 64];
     struct workload *work[MAX_TRIALS];
     struct sieve sieve;
+    bool no_plan; /* the last one could not be made */
 };
 
 static void name_trial(const struct group *g, int i, char *buf, size_t n)
@@ -197,8 +198,7 @@ static bool run_trial(struct check *c, const struct kernel *k, const struct grou
 
 /* Returns the first run that is wrong, g->n: none; text then says why. A plan that cannot be made is wrong in its
  * first. */
-static int run_plan(struct check *c, const struct kernel *k, const int *cfg, const struct group *g, char *text,
-                    size_t n)
+static int run_plan(struct check *c, const struct kernel *k, const int *cfg, struct group *g, char *text, size_t n)
 {
     const struct want want = {.kernel = k, .cfg = cfg};
     fdec_attn_counts counts = {0};
@@ -206,7 +206,8 @@ static int run_plan(struct check *c, const struct kernel *k, const int *cfg, con
     int i = 0;
     if (c->progress >= 0)
         dprintf(c->progress, "b%d %d %d\n", c->plans, c->passed, c->failed);
-    if (plan_create_problem(c->ctx, g->plan, &want, &plan))
+    g->no_plan = plan_create_problem(c->ctx, g->plan, &want, &plan);
+    if (g->no_plan)
         snprintf(text, n, "%s", fdec_last_error());
     else
         while (i < g->n && run_trial(c, k, g, i, plan, &counts, text, n))
@@ -320,7 +321,7 @@ static void check_faults(struct check *c, struct group *g)
             const int wrong = run_plan(c, broken[b], cfg, g, text, sizeof text);
             if (f == 0)
                 report(c, broken[b], cfg, g, wrong, text);
-            else if ((c->caught[b][f] = wrong < g->n))
+            else if ((c->caught[b][f] = wrong < g->n && !g->no_plan))
                 printf("caught %s %s: %s\n", broken[b]->name, broken_name(broken[b], (int) f), text);
         }
     }

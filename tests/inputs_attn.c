@@ -332,7 +332,7 @@ static void spoil_attn(const struct attn_problem *p, struct inputs *in)
 static void spoil_last(const struct attn_problem *p, struct inputs *in)
 {
     for (int64_t b = 0; b < p->batch; b++) {
-        const struct cache c = cache_of(p, in, b % 2 ? ATTN_V : ATTN_K);
+        const struct cache c = cache_of(p, in, b + 1 < p->batch ? ATTN_V : ATTN_K);
         const int64_t len = in->at[ATTN_LENS].i[b];
         if (len > 0)
             spoil(c.o, token_at(&p->kv, c.layout, in->at[ATTN_BLOCK_TABLE].i, b, len - 1), NAN);

@@ -119,7 +119,8 @@ static void phi_of_rows(const struct inputs *in, struct attn_run *run, float *ph
     }
 }
 
-/* The state afterwards: the LSE of each sequence's last query token, in its slot. */
+/* The state afterwards: the LSE of each sequence's last query token, in its slot; 0, which says nothing to the next step,
+ * where that is no finite number. */
 static void reference_state(const struct attn_run *run, const struct inputs *in, struct reference *r)
 {
     const int64_t heads = run->p->n_heads;
@@ -128,10 +129,11 @@ static void reference_state(const struct attn_run *run, const struct inputs *in,
     for (int64_t b = 0; r->n_state && b < run->p->batch; b++) {
         const struct attn_queries seq = attn_queries_of(run, b);
         const int64_t slot = slot_of(in, b), last = (seq.first + seq.n - 1) * heads;
-        if (slot < 0 || seq.n == 0)
-            continue;
-        memcpy(r->state + slot * heads, r->lse + last, (size_t) heads * sizeof *r->lse);
-        memcpy(r->state_bound + slot * heads, r->lse_bound + last, (size_t) heads * sizeof *r->lse);
+        for (int64_t h = 0; slot >= 0 && seq.n && h < heads; h++) {
+            const bool says = isfinite(r->lse[last + h]);
+            r->state[slot * heads + h] = says ? r->lse[last + h] : 0;
+            r->state_bound[slot * heads + h] = says ? r->lse_bound[last + h] : 0;
+        }
     }
 }
 
