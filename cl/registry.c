@@ -26,6 +26,7 @@ const struct operation operations[OP_COUNT] = {
     [OP_EMBED]       = OPERATION("embed", EMBED_BUFFERS(ONE, float), EMBED_SCALARS, .n_counts = 0),
     [OP_ARGMAX]      = OPERATION("argmax", ARGMAX_BUFFERS(ONE), ARGMAX_SCALARS, .n_counts = 0),
     [OP_SAMPLE]      = OPERATION("sample", SAMPLE_BUFFERS(ONE), SAMPLE_SCALARS, .n_counts = 0),
+    [OP_ATTN_MERGE]  = OPERATION("attn_merge", MERGE_BUFFERS(ONE), MERGE_SCALARS, .n_counts = 0),
 };
 
 const struct kernel *const kernels[] = {
@@ -37,5 +38,6 @@ const struct kernel *const kernels[] = {
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
     &append_group,
     &small_rmsnorm, &small_swiglu, &small_add, &small_embed_f32, &small_embed_f16, &small_argmax, &small_sample,
+    &small_attn_merge,
     NULL,
 };

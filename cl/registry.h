@@ -18,7 +18,7 @@ extern const struct kernel linear_clblast;
 
 extern const struct kernel softmax_three_pass, softmax_online, softmax_two_pass;
 
-extern const struct kernel small_rmsnorm, small_swiglu, small_add, small_argmax, small_sample;
+extern const struct kernel small_rmsnorm, small_swiglu, small_add, small_argmax, small_sample, small_attn_merge;
 extern const struct kernel small_embed_f32, small_embed_f16;
 
 extern const struct kernel append_group;

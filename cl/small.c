@@ -2,7 +2,7 @@
  * small.c - what the host must know about small.cl
  *
  * All variants have the same parameters and make the same choice, so that one program serves a model. rows and cols
- * of the problem mean: swiglu, add: 1 and n; the others: the rows and cols of x. */
+ * of the problem mean: swiglu, add: 1 and n; attn_merge: the rows and cols of out; the others: those of x. */
 #include "registry.h"
 #include "row_params.h"
 #include "small.h"
@@ -65,5 +65,6 @@ const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", sm
 const struct kernel small_add = SMALL("add/group", OP_ADD, "add", small_reject, per_stretch);
 const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", small_reject, per_row);
 const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", small_reject, per_row);
+const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", small_reject, per_row);
 const struct kernel small_embed_f32 = SMALL("embed/group-f32", OP_EMBED, "embed_f32", small_reject_f32, per_row);
 const struct kernel small_embed_f16 = SMALL("embed/group-f16", OP_EMBED, "embed_f16", small_reject_f16, per_row);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, embed, argmax, sample
+ * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, embed, argmax, sample, attn_merge
  *
  * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h
  * and small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
@@ -245,4 +245,44 @@ kernel void sample(SAMPLE_BUFFERS(BUFFER_PARAM) SAMPLE_SCALARS(SCALAR_PARAM) int
         ids[row] = walk(mine, begin, min(begin + CHUNK, n), top, inv_temperature, before, target);
     else
         ids[row] = walk(mine, 0, n, top, inv_temperature, 0, INFINITY);
+}
+
+/* ---- attn_merge: a group per row; every item finds the row's largest LSE and the weights itself ------------------- */
+
+/* Weights are exactly 1 for the largest, so the sum is at least 1, and one part alone comes out as it is. Those under
+ * 2^-126 are 0: such a part adds nothing, and a NaN or Inf in it NaN. */
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void attn_merge(MERGE_BUFFERS(BUFFER_PARAM) MERGE_SCALARS(SCALAR_PARAM) int unused)
+{
+    MERGE_BUFFERS(BUFFER_BEGIN)
+    const size_t row = get_group_id(0), size = (size_t) rows * dim;
+    float top = -INFINITY;
+    for (size_t p = 0; p < n_parts; p++) {
+        const float l = lse_in[p * rows + row];
+        top = l > top ? l : top; /* NaN loses here, and shows in the sum of the weights */
+    }
+    fvec total = 0.0f;
+    for (size_t p = 0; p < n_parts; p++) {
+        const float l = lse_in[p * rows + row];
+        if (l != -INFINITY)
+            total += exp_plain((fvec) (l - top));
+    }
+    const fvec none = total == 0.0f ? (fvec) 1.0f : total;
+    for (size_t i = get_local_id(0) * VEC; i < dim; i += STRIDE) {
+        fvec sum = 0.0f;
+        for (size_t p = 0; p < n_parts; p++) {
+            const float l = lse_in[p * rows + row];
+            if (l != -INFINITY)
+                sum = fma(exp_plain((fvec) (l - top)), load(part + p * size + row * dim, i, dim, 0.0f), sum);
+        }
+        store(sum / none, out + row * dim, i, dim);
+    }
+    if (!HAS(lse))
+        return;
+    barrier(CLK_GLOBAL_MEM_FENCE); /* lse may lie on lse_in */
+    if (get_local_id(0) == 0) {
+        float lane[VEC];
+        VSTORE(total, lane);
+        lse[row] = top + log(lane[0]);
+    }
 }

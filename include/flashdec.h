@@ -63,7 +63,7 @@ typedef enum fdec_status {
     FDEC_E_UNSUPPORTED = -2, /* a valid problem that no kernel here can do on this device; the text says why */
     FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; try again later */
     FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the error */
-    FDEC_E_DATA        = -5  /* a tuning table could not be used */
+    FDEC_E_DATA        = -5  /* a tuning table, or another file, could not be used */
 } fdec_status;
 
 /* Short name of a status, e.g. "bad argument". Never NULL. */
@@ -282,6 +282,11 @@ FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue que
  * a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan is on
  * `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
 FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved);
+
+/* Reads a file of calibrated constants, as `flashdec-run --calibrate` writes it for a model: phi [n_layers, n_heads], a
+ * row of which, on the device, is args.phi of that layer. Host only. FDEC_E_DATA, and phi as it was: the file cannot be
+ * read, is no such file, or is for other sizes. */
+FDEC_API fdec_status fdec_phi_read(const char *path, uint32_t n_layers, uint32_t n_heads, float *phi);
 
 /* ---- rotary embedding and append ---------------------------------------------------------------------------------- */
 
@@ -518,6 +523,24 @@ typedef struct fdec_sample_args {
 #define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
 FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
+
+/* One attention from n over disjoint keys (a shared prefix and what follows it, shards, ranks), by what fdec_attn_run
+ * gives as out and lse:   out[r] = sum_i w_i part[i,r] / sum_i w_i,   w_i = e^(lse_in[i,r] - M),   lse[r] = M + ln sum_i w_i,
+ * M the largest lse_in of the row. A part whose lse_in is -inf had no keys: it has no weight and is not read. Of nothing
+ * but those, out is 0 and lse -inf; a NaN among lse_in makes the row NaN. Parts are added in order. A merged result is
+ * a part again: merging in any grouping gives the same up to rounding. A sink belongs to one part alone. */
+typedef struct fdec_attn_merge_args {
+    size_t size;
+    uint32_t rows, dim;  /* rows: of all sequences, query tokens and heads; dim: v_head_dim */
+    uint32_t n_parts;    /* 1..4096 */
+    fdec_buffer part;    /* [n_parts, rows, dim] f32 */
+    fdec_buffer lse_in;  /* [n_parts, rows] f32 */
+    fdec_buffer out;     /* [rows, dim] f32; may be where the first part is */
+    fdec_buffer lse;     /* optional: [rows] f32; may be where the first part's is */
+} fdec_attn_merge_args;
+#define FDEC_ATTN_MERGE_ARGS_INIT FDEC_INIT_(fdec_attn_merge_args)
+FDEC_API fdec_status fdec_attn_merge_run(fdec_ops *ops, cl_command_queue queue, const fdec_attn_merge_args *args,
+                                         cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 #ifdef __cplusplus
 }

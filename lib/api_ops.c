@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 /* One plan per kernel; all share one program. */
-enum small { RMSNORM, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, N_SMALL };
+enum small { RMSNORM, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, MERGE, N_SMALL };
 static const struct {
     enum op op;
     fdec_type type;
@@ -15,6 +15,7 @@ static const struct {
     [RMSNORM] = {OP_RMSNORM, FDEC_F32}, [SWIGLU] = {OP_SWIGLU, FDEC_F32},   [ADD] = {OP_ADD, FDEC_F32},
     [EMBED_F32] = {OP_EMBED, FDEC_F32}, [EMBED_F16] = {OP_EMBED, FDEC_F16}, [ARGMAX] = {OP_ARGMAX, FDEC_F32},
     [SAMPLE] = {OP_SAMPLE, FDEC_F32},
+    [MERGE] = {OP_ATTN_MERGE, FDEC_F32},
 };
 
 struct fdec_ops {
@@ -214,6 +215,31 @@ fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sa
     const struct sample_scalars s = {(int32_t) a.rows, (int32_t) a.cols, 1 / a.temperature};
     b.scalars = &s;
     try_st(run_small(ops, SAMPLE, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_attn_merge_run"
+fdec_status fdec_attn_merge_run(fdec_ops *ops, cl_command_queue queue, const fdec_attn_merge_args *args, cl_uint n_wait,
+                                const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_attn_merge_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX);
+    require(WHO, a.dim >= 1 && a.dim <= 65536);
+    require(WHO, a.n_parts >= 1 && a.n_parts <= 4096);
+    const uint64_t values = (uint64_t) a.rows * a.dim * F, rows = (uint64_t) a.rows * F;
+    buffer(WHO, 0, part, values * a.n_parts, F);
+    buffer(WHO, 1, lse_in, rows * a.n_parts, F);
+    buffer(WHO, 2, out, values, F);
+    try_st(check_buffer(ops->ctx, WHO, "lse", &a.lse, rows, F, OPTIONAL));
+    bind_buffer(&b, 3, &a.lse);
+    const struct merge_scalars s = {(int32_t) a.rows, (int32_t) a.dim, (int32_t) a.n_parts};
+    b.scalars = &s;
+    try_st(run_small(ops, MERGE, a.rows, a.dim, &b, &call));
 out:
     return st;
 }

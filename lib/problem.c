@@ -461,6 +461,7 @@ double problem_bytes(const struct problem *p)
     case OP_ADD: return 12 * rows * cols;
     case OP_ARGMAX:
     case OP_SAMPLE: return 4 * rows * cols + 4 * rows;
+    case OP_ATTN_MERGE: return 12 * rows * cols + 8 * rows; /* of two parts */
     case OP_COUNT: break;
     }
     return 0;
