@@ -120,7 +120,10 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 static struct geometry vec_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = vec_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, 1, 1);
+    struct geometry g = geometry_of(&p->attn, &rule, 1, 1);
+    if (g.n_splits == 1)
+        g.n_launches = 1; /* attn_vec finishes its rows */
+    return g;
 }
 
 /* ---- wg ---- */

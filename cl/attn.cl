@@ -11,7 +11,7 @@
  *     (num[DV], den, n)   standing for   num * 2^n = sum_t e^score v_t   and   den * 2^n = sum_t e^score
  *
  * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den times
- * 2^(n-N), one division, LSE = ln den + N ln 2. The schemes differ only in when n moves:
+ * 2^(n-N), one division, LSE = ln den + N ln 2; attn_vec does that itself where there is one split. The schemes differ only in when n moves:
  *   unified  never: n = round(phi log2 e), no maximum is taken. Guarded afterwards: a partial with !(den and every |num|
  *            <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a block of
  *            ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80,
@@ -290,13 +290,7 @@ INLINE bool num_in_range(vec num)
     return all(fabs(num) <= 0x1p80f);
 }
 
-#ifdef WG
-#include "attn_wg.cl"
-#else
-#include "attn_vec.cl"
-#endif
-
-/* ---- launch 2: one group per row, items share its vectors ---------------------------------------------------------- */
+/* ---- from a row's partials to its result ---- */
 
 INLINE void keep_state(const struct args *a, const struct sequence *s, int i, int h, float lse)
 {
@@ -305,45 +299,57 @@ INLINE void keep_state(const struct args *a, const struct sequence *s, int i, in
         a->state[(size_t) slot * a->n_heads + h] = isfinite(lse) ? lse : 0.0f;
 }
 
-kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
+/* Merges the partials first .. first + n_splits - 1 of query token i and head h; n_items items share the row's vectors. */
+INLINE void finish_row(const struct args *a, const struct sequence *s, int i, int h, size_t first, int item, int n_items)
 {
-    TAKE_ARGS(a)
-    const size_t row = get_group_id(0), first = row * n_splits;
-    const int h = row % n_heads, i = row / n_heads % q_len;
-    const struct sequence s = find_sequence(&a, (int) (row / n_heads / q_len));
-    if (i >= s.n_tokens)
-        return;
-    global const float *num = num_of(&a, first), *den = a.work + n_partials(&a) * V_DIM + first, *n = den + n_partials(&a);
-
+    global const float *num = num_of(a, first), *den = a->work + n_partials(a) * V_DIM + first, *n = den + n_partials(a);
     float most = -INFINITY, total = 0.0f, sink_n = -INFINITY, sink = 0.0f;
-    for (int j = 0; j < n_splits; j++)
-        most = n[j] > most ? n[j] : most;
+    for (int k = 0; k < a->n_splits; k++)
+        most = n[k] > most ? n[k] : most;
     const bool no_keys = most == -INFINITY;
-    if (a.sinks) {
+    if (a->sinks) {
         fvec one_n;
-        const fvec one = exp_pair((fvec) a.sinks[h], &one_n);
+        const fvec one = exp_pair((fvec) a->sinks[h], &one_n);
         sink = FIRST_LANE(one), sink_n = FIRST_LANE(one_n);
         most = sink_n > most ? sink_n : most;
     }
     most = most == -INFINITY ? 0.0f : most;
-    for (int j = 0; j < n_splits; j++)
-        if (n[j] != -INFINITY)
-            total = fma(den[j], exp2i_1(n[j] - most), total);
-    if (a.sinks)
+    for (int k = 0; k < a->n_splits; k++)
+        if (n[k] != -INFINITY)
+            total = fma(den[k], exp2i_1(n[k] - most), total);
+    if (a->sinks)
         total = fma(sink, exp2i_1(sink_n - most), total);
 
-    const size_t at = (size_t) (s.q_begin + i) * n_heads + h;
-    for (int j = get_local_id(0); j < V_VECS; j += get_local_size(0)) {
+    const size_t at = (size_t) (s->q_begin + i) * a->n_heads + h;
+    for (int j = item; j < V_VECS; j += n_items) {
         vec sum = 0.0f;
-        for (int k = 0; k < n_splits; k++)
+        for (int k = 0; k < a->n_splits; k++)
             if (n[k] != -INFINITY)
                 sum = fma(load_f32(num + (size_t) k * V_DIM, j, V_DIM), (vec) exp2i_1(n[k] - most), sum);
-        OUT_STORE(no_keys ? (vec) 0.0f : sum / total, a.out + at * V_DIM, j);
+        OUT_STORE(no_keys ? (vec) 0.0f : sum / total, a->out + at * V_DIM, j);
     }
-    if (get_local_id(0) == 0) {
-        const float value = no_keys && total == 0.0f ? -INFINITY : exp_log(total, most);
-        if (a.lse)
-            a.lse[at] = value;
-        keep_state(&a, &s, i, h, value);
+    if (item == 0) {
+        const float lse = no_keys && total == 0.0f ? -INFINITY : exp_log(total, most);
+        if (a->lse)
+            a->lse[at] = lse;
+        keep_state(a, s, i, h, lse);
     }
+}
+
+#ifdef WG
+#include "attn_wg.cl"
+#else
+#include "attn_vec.cl"
+#endif
+
+/* ---- launch 2: one group per row ---- */
+
+kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
+{
+    TAKE_ARGS(a)
+    const size_t row = get_group_id(0);
+    const int h = row % n_heads, i = row / n_heads % q_len;
+    const struct sequence s = find_sequence(&a, (int) (row / n_heads / q_len));
+    if (i < s.n_tokens)
+        finish_row(&a, &s, i, h, row * n_splits, get_local_id(0), get_local_size(0));
 }

@@ -495,7 +495,9 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
                 n_bad += bad;
             }
         if (moving || n_bad == 0)
-            return;
+            break;
         atomic_add(a.counts, n_bad);
     }
+    for (int r = 0; n_splits == 1 && r < k.n_rows; r++)
+        finish_row(&a, &k.s, token_of(&k, r), head_of(&k, r), partial_of(&a, &k, r), 0, 1);
 }
