@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
  *
- * vec/...: WIDTH, ROWS, PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
+ * vec/...: WIDTH, ROWS, SPAN (0: as many kv heads in a task as fit), PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
  * compute unit; the keys of a sequence are split until there are that many, or until a split would be too short to be
  * worth its merge. */
 #include "attn.h"
 #include "registry.h"
 
-enum { VEC_WIDTH, VEC_ROWS, VEC_PREFETCH, VEC_PARTS };
+enum { VEC_WIDTH, VEC_ROWS, VEC_SPAN, VEC_PREFETCH, VEC_PARTS };
 enum { WG_CHUNK, WG_PARTS, WG_WG, WG_TILE };
 
 enum { INVARIANT_SPLIT = 1024 /* keys of a split where the batch may not matter */, MAX_SPLITS = 1 << 20 };
@@ -21,26 +21,31 @@ static int rows_of(const struct attn_problem *p) /* of a (sequence, kv head) */
 
 struct split_rule {
     int64_t units, wanted; /* compute units; work-groups on the device */
-    int chunk;             /* rows of a task */
+    int chunk, span;       /* rows of a head, kv heads, of a task */
 };
+
+static int64_t tasks_of_a_split(const struct attn_problem *p, const struct split_rule *r)
+{
+    return div_up(p->n_kv_heads, r->span) * div_up(rows_of(p), r->chunk);
+}
 
 /* Enough for `wanted` work-groups, and enough for the longest sequence alone to keep every unit busy while others are
  * short; none shorter than is worth a merge. */
 static int64_t splits_of(const struct attn_problem *p, const struct split_rule *r)
 {
-    const int64_t per_sequence = p->n_kv_heads * div_up(rows_of(p), r->chunk);
+    const int64_t per_sequence = tasks_of_a_split(p, r);
     if (p->invariant)
         return div_up(p->len, INVARIANT_SPLIT);
     const int64_t occupy = div_up(r->wanted, MAX(p->batch, 1) * per_sequence), balance = div_up(r->units, per_sequence);
     return MAX(1, MIN(MAX(occupy, balance), div_up(p->len, ATTN_LEAST_SPLIT)));
 }
 
-/* Smaller batches have more splits, and fewer rows or query tokens never fewer: B * splits(B) is at most B + B * balance +
- * wanted, per chunk; so this is enough for all smaller ranges and query lengths. */
+/* Smaller batches have more splits, and fewer query tokens never fewer: B * splits(B) is at most B * balance + wanted + B,
+ * with what one task per sequence would take; so this is enough for all smaller ranges and query lengths. */
 static size_t workspace_of(const struct attn_problem *p, const struct split_rule *r)
 {
     const int64_t by_keys = p->batch * MAX(1, div_up(p->len, p->invariant ? INVARIANT_SPLIT : ATTN_LEAST_SPLIT));
-    const int64_t by_rule = p->batch * MAX(1, div_up(r->units, p->n_kv_heads)) + div_up(r->wanted, p->n_kv_heads);
+    const int64_t by_rule = p->batch * (1 + r->units) + r->wanted;
     const int64_t splits = p->invariant ? by_keys : MIN(by_keys, by_rule);
     return (size_t) splits * (size_t) (p->q_len * p->n_heads) * ((size_t) p->v_head_dim + 2) * sizeof(float);
 }
@@ -52,10 +57,11 @@ static struct geometry geometry_of(const struct attn_problem *p, const struct sp
     return (struct geometry){
         .n_launches = 2,
         .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items,
-                               (size_t) p->n_kv_heads},
+                               (size_t) div_up(p->n_kv_heads, r->span)},
                     .local = {items, 1}},
                    {.global = {(size_t) (p->batch * p->q_len * p->n_heads) * merge_items}, .local = {merge_items}}},
         .n_splits = (int) splits,
+        .span = r->span,
         .split_keys = p->invariant ? INVARIANT_SPLIT : 0,
         .workspace_bytes = workspace_of(p, r),
     };
@@ -83,14 +89,17 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
 
 /* ---- vec ---- */
 
-static struct split_rule vec_rule(const struct device *d, const int *cfg)
+static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK};
+    const int most = ATTN_VEC_CHUNK / cfg[VEC_ROWS],
+              per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
+    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
+                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most / per_head)};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const struct split_rule rule = vec_rule(d, cfg);
+    const struct split_rule rule = vec_rule(p, d, cfg);
     if (cfg[VEC_PREFETCH] && !d->prefetch)
         return "no prefetch on this device";
     return reject_any(p, d, &rule);
@@ -112,6 +121,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 {
     cfg[VEC_WIDTH] = d->float_lanes >= 16 ? 16 : 8;
     cfg[VEC_ROWS] = best_rows(p);
+    cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
     cfg[VEC_PARTS] = 8;
     return d->cpu_like ? 0.90 : 0.05;
@@ -119,7 +129,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 
 static struct geometry vec_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const struct split_rule rule = vec_rule(d, cfg);
+    const struct split_rule rule = vec_rule(p, d, cfg);
     struct geometry g = geometry_of(&p->attn, &rule, 1, 1);
     if (g.n_splits == 1)
         g.n_launches = 1; /* attn_vec finishes its rows */
@@ -132,7 +142,7 @@ static const int wg_chunks[] = {1, 2, 4, 8};
 
 static struct split_rule wg_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[WG_PARTS], cfg[WG_CHUNK]};
+    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[WG_PARTS], cfg[WG_CHUNK], 1};
 }
 
 /* sizeof(struct tile) of attn_wg.cl, rounded up. */
@@ -250,6 +260,7 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
     .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),                                                                      \
                [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                                                                      \
+               [VEC_SPAN] = PARAM(SPAN, 0, 1),                                                                         \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1),                                                                 \
                [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                                                                  \
     .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry

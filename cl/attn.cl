@@ -117,10 +117,11 @@ INLINE int end_visible(const struct args *a, const struct sequence *s, int i)
     return a->causal || a->window ? (int) clamp(s->pos + i + 1, (i64) 0, (i64) s->len) : s->len;
 }
 
-/* What one work-item or group of launch 1 does: rows row .. row + n_rows - 1 of (sequence, kv head g), keys begin..end-1. */
+/* What one work-item or group of launch 1 does: rows row .. row + n_rows - 1 of the sequence's kv heads g .. g + n_g - 1,
+ * keys begin..end-1. */
 struct task {
     struct sequence s;
-    int g, group;
+    int g, n_g, group;
     int row, n_rows;
     int split, begin, end;
 };
@@ -152,7 +153,8 @@ INLINE void find_task(struct task *k, const struct args *a, int unit)
     const int chunk = id % n_chunks;
     k->s = find_sequence(a, (int) (id / n_chunks / a->n_splits));
     k->split = id / n_chunks % a->n_splits;
-    k->g = get_group_id(1);
+    k->g = get_group_id(1) * a->span;
+    k->n_g = min(a->span, a->n_kv_heads - k->g);
     k->group = group;
     k->row = chunk * CHUNK;
     k->n_rows = clamp(k->s.n_tokens * group - k->row, 0, (int) CHUNK);
@@ -163,26 +165,26 @@ INLINE void find_task(struct task *k, const struct args *a, int unit)
         find_split(k, a, unit);
 }
 
-/* Query token and query head of row r of the task. */
+/* Query token and query head of row r of kv head g. */
 INLINE int token_of(const struct task *k, int r)
 {
     return (k->row + r) / k->group;
 }
 
-INLINE int head_of(const struct task *k, int r)
+INLINE int head_of(const struct task *k, int g, int r)
 {
-    return k->g * k->group + (k->row + r) % k->group;
+    return g * k->group + (k->row + r) % k->group;
 }
 
-INLINE global const Q_T *q_row(const struct args *a, const struct task *k, int r)
+INLINE global const Q_T *q_row(const struct args *a, const struct task *k, int g, int r)
 {
-    return a->q + ((size_t) (k->s.q_begin + token_of(k, r)) * a->n_heads + head_of(k, r)) * HEAD_DIM;
+    return a->q + ((size_t) (k->s.q_begin + token_of(k, r)) * a->n_heads + head_of(k, g, r)) * HEAD_DIM;
 }
 
 /* Place of a row's partial among the R*S. */
-INLINE size_t partial_of(const struct args *a, const struct task *k, int r)
+INLINE size_t partial_of(const struct args *a, const struct task *k, int g, int r)
 {
-    const size_t row = ((size_t) k->s.b * a->q_len + token_of(k, r)) * a->n_heads + head_of(k, r);
+    const size_t row = ((size_t) k->s.b * a->q_len + token_of(k, r)) * a->n_heads + head_of(k, g, r);
     return row * a->n_splits + k->split;
 }
 
@@ -221,20 +223,31 @@ INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
     return -1;
 }
 
-INLINE i64 k_offset(const struct args *a, int g, int block, int slot)
+/* Of the token's first kv head. */
+INLINE i64 k_offset(const struct args *a, int block, int slot)
 {
-    return UNITS(K_TYPE, block * a->k_block_stride + slot * a->k_token_stride + g * a->k_head_stride);
+    return UNITS(K_TYPE, block * a->k_block_stride + slot * a->k_token_stride);
 }
 
-INLINE i64 v_offset(const struct args *a, int g, int block, int slot)
+INLINE i64 v_offset(const struct args *a, int block, int slot)
 {
-    return UNITS(V_TYPE, block * a->v_block_stride + slot * a->v_token_stride + g * a->v_head_stride);
+    return UNITS(V_TYPE, block * a->v_block_stride + slot * a->v_token_stride);
+}
+
+INLINE global const K_T *k_of_head(const struct args *a, int g)
+{
+    return a->k + UNITS(K_TYPE, g * a->k_head_stride);
+}
+
+INLINE global const V_T *v_of_head(const struct args *a, int g)
+{
+    return a->v + UNITS(V_TYPE, g * a->v_head_stride);
 }
 
 /* ---- phi, and the guard of `unified` ---- */
 
-/* The largest |k| and |v_d| that the caller's bounds allow in the task's keys. */
-INLINE float2 bounds_of(const struct args *a, const struct task *k)
+/* The largest |k| and |v_d| that the caller's bounds allow in the task's keys of head g. */
+INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
 {
     const int page = a->block_table ? a->page_size : max(k->end, 1);
     float2 most = 0.0f;
@@ -242,7 +255,7 @@ INLINE float2 bounds_of(const struct args *a, const struct task *k)
         int slot;
         const int block = find_block(a, k->s.b, t, &slot, false);
         if (block >= 0) {
-            const float2 b = vload2((size_t) block * a->n_kv_heads + k->g, a->bounds);
+            const float2 b = vload2((size_t) block * a->n_kv_heads + g, a->bounds);
             most = b > most ? b : most;
         }
     }
@@ -258,10 +271,10 @@ INLINE float phi_by_bounds(const struct args *a, const struct task *k, float q_n
     return top + a->bias_max - 55.45f + log((float) max(k->end - k->begin, 1) * fmax(most.y, 1.0f));
 }
 
-/* phi of row r. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard decides. */
-INLINE float phi_of(const struct args *a, const struct task *k, int r, float q_norm, float2 most)
+/* phi of row r of head g. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard decides. */
+INLINE float phi_of(const struct args *a, const struct task *k, int g, int r, float q_norm, float2 most)
 {
-    const int h = head_of(k, r);
+    const int h = head_of(k, g, r);
     float phi = a->phi && a->phi_source != PHI_CONSTANT ? a->phi[h] : a->phi0;
     if (a->phi_source == PHI_BOUNDS)
         phi = phi_by_bounds(a, k, q_norm, most);

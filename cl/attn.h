@@ -7,7 +7,7 @@
 #define ATTN_H
 #include "common.h"
 
-#define ATTN_LEAST_SPLIT 128 /* keys: a shorter split is not worth its merge */
+#define ATTN_LEAST_SPLIT 64  /* keys: a shorter split is not worth its merge */
 #define ATTN_VEC_CHUNK   128 /* rows of a chunk in attn_vec.cl */
 #define ATTN_VEC_TILE    16  /* keys of a tile there */
 #define ATTN_WG_WIDTH    8   /* floats in a vector in attn_wg.cl */
@@ -50,6 +50,7 @@
     X(i32, n_q)               /* rows of q */ \
     X(i32, max_len)           /* bound of lens in this run */ \
     X(i32, n_splits)          /* geometry.n_splits */ \
+    X(i32, span)              /* kv heads of a task */ \
     X(i32, split_keys)        /* > 0: every split has just as many, from token 0 on; 0: as even as can be */ \
     X(i32, page_size)         /* 0: contiguous */ \
     X(i32, max_blocks)        /* columns of block_table */ \

@@ -1,22 +1,44 @@
 /* SPDX-License-Identifier: MIT
  * attn_vec.cl - launch 1 of attention for CPU-like devices; part of attn.cl, where the terms are explained
  *
- * One work-item makes the partials of one (sequence, split, kv head, chunk of rows). It walks its keys in tiles of TILE, and
- * for each tile its rows in blocks of ROWS, while the tile is in the nearest cache. A block works on WIDTH/ROWS keys at a
+ * One work-item makes the partials of one (sequence, split, span of kv heads, chunk of rows). It walks its keys in tiles of
+ * TILE; for each tile the kv heads, which lie side by side in a cache of [B, T, G, D]: one stream, whose pages are looked up
+ * once; and for each head its rows in blocks of ROWS, while the tile is in the nearest cache. A block works on WIDTH/ROWS keys at a
  * time: WIDTH dot products in WIDTH registers, each vector of K loaded (and converted) once for ROWS rows, folded by a tree
  * of lane shuffles into one vector of scores, lane r*KEYS + i for row r and key i. Then one vector exp; then each vector of V
  * is loaded once for ROWS rows. Sums of V live in the workspace, where the partial will be, and pass through registers once
  * per tile.
  *
- * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; PREFETCH: the first block asks for the next tile. */
+ * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; PREFETCH: the first block of a head asks for the next head's
+ * part of the tile, the last head for the next tile. */
 #define TILE     ATTN_VEC_TILE
 #define KEYS     (WIDTH / ROWS) /* of one vector of scores */
 #define GROUPS   (TILE / KEYS)  /* such vectors of a tile */
 #define COLS     (WIDTH / ROWS) /* vectors of V summed at a time: WIDTH sums in registers */
 #define N_BLOCKS (CHUNK / ROWS)
+/* How much of a loop is written out: of more at once compilers load everything first, and spill. A block of q8_0 is one piece,
+ * so that its scale is read once. */
+#define IS_q8_0_q8_0 1
+#define IS_Q8_(type) IS_q8_0_##type
+#define IS_Q8(type)  IS_Q8_(type)
+#if IS_Q8(K_TYPE)
+#if WIDTH == 8
+#define DOTS_UNROLL _Pragma("unroll 4")
+#else
 #define DOTS_UNROLL _Pragma("unroll 2")
+#endif
+#elif ROWS == 1
+#define DOTS_UNROLL _Pragma("unroll 1")
+#else
+#define DOTS_UNROLL _Pragma("unroll 2")
+#endif
+#if ROWS == 1
+#define VALUES_UNROLL _Pragma("unroll 1")
+#else
+#define VALUES_UNROLL _Pragma("unroll")
+#endif
 
-/* Where the keys of a tile lie. */
+/* Where the keys of a tile lie, head 0. */
 struct tile {
     int first; /* token */
     uint there; /* a bit per key: before the task's end and in a block of the pool */
@@ -31,6 +53,9 @@ struct block {
     vec before; /* minus the row's position */
     int any_lo, any_hi, all_lo, all_hi; /* keys that some row sees, that all see */
     bool done;
+    int g, first; /* kv head; number of the first row among those of the head */
+    global const K_T *k;
+    global const V_T *v;
     global const Q_T *q[ROWS];
     global const float *bias[ROWS];
     size_t partial[ROWS];
@@ -45,7 +70,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
         int slot;
         const int block = find_block(a, k->s.b, first + i, &slot, count);
         const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i, n = min(run, k->end - first - i);
-        const i64 at_k = k_offset(a, k->g, max(block, 0), slot), at_v = v_offset(a, k->g, max(block, 0), slot);
+        const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
         const i64 step_k = UNITS(K_TYPE, a->k_token_stride), step_v = UNITS(V_TYPE, a->v_token_stride);
         if (block >= 0) {
             for (int j = 0; j < n; j++) {
@@ -141,21 +166,31 @@ INLINE vec row_most(vec x)
 #endif
 #define LANE_KEY (LANE_INDEX & (KEYS - 1))
 
-INLINE void prefetch_row(global const void *p, int bytes)
+/* One cache line. Lines are asked for one by one between the arithmetic: a burst would fill the queue of misses, and every load
+ * behind it would wait. */
+INLINE void prefetch_line(global const void *p, int line)
 {
 #if HAVE_PREFETCH && PREFETCH
-    #pragma unroll
-    for (int line = 0; line < bytes; line += 64)
-        __builtin_prefetch((const void *) ((size_t) p + line));
+    __builtin_prefetch((const void *) ((size_t) p + 64 * line));
 #endif
 }
-#define K_BYTES (UNITS(K_TYPE, HEAD_DIM) * (int) sizeof(K_T))
-#define V_BYTES (UNITS(V_TYPE, V_DIM) * (int) sizeof(V_T))
+/* Vectors of a row in a line. */
+#define LINE_VECS(row_bytes, vecs) (64 * (vecs) >= (row_bytes) * 8 ? 8 : 64 * (vecs) >= (row_bytes) * 4 ? 4 : \
+                                    64 * (vecs) >= (row_bytes) * 2 ? 2 : 1)
+#define K_LINE LINE_VECS(UNITS(K_TYPE, HEAD_DIM) * (int) sizeof(K_T), K_VECS)
+#define V_LINE LINE_VECS(UNITS(V_TYPE, V_DIM) * (int) sizeof(V_T), V_VECS)
+
+/* What is needed after this: a tile, of the head whose caches begin at k and v. */
+struct ahead {
+    const struct tile *tile; /* 0: nothing */
+    global const K_T *k;
+    global const V_T *v;
+};
 
 /* ---- scores ---- */
 
-/* q . k of the block's rows and the KEYS keys at k + at[0], k + at[1], ... */
-INLINE vec dots(const struct block *s, global const K_T *k, const i64 *at)
+/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... next_at: likewise of what comes after. */
+INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, const i64 *next_at)
 {
     vec sum[WIDTH];
     global const K_T *row[KEYS];
@@ -164,13 +199,15 @@ INLINE vec dots(const struct block *s, global const K_T *k, const i64 *at)
         sum[i] = 0.0f;
     #pragma unroll
     for (int i = 0; i < KEYS; i++)
-        row[i] = k + at[i];
+        row[i] = s->k + at[i];
     DOTS_UNROLL
     for (int j = 0; j < K_VECS; j++) {
         vec q[ROWS];
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
             q[r] = Q_ROW(s->q[r], j);
+        for (int i = j % K_LINE; next_at && i < KEYS; i += K_LINE)
+            prefetch_line(next + next_at[i], j / K_LINE);
         #pragma unroll
         for (int i = 0; i < KEYS; i++) {
             const vec x = K_ROW(row[i], j);
@@ -253,7 +290,7 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 
 /* num[r] += p[r][i] * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
 INLINE void add_columns(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH], int j,
-                        int n, const struct tile *next)
+                        int n, const struct ahead *next)
 {
     vec num[ROWS][COLS];
     #pragma unroll
@@ -263,11 +300,13 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
             num[r][c] = load_f32(num_of(a, s->partial[r]), j + c, V_DIM);
     #pragma unroll 1
     for (int u = 0; u < GROUPS; u++) {
-        #pragma unroll
+        VALUES_UNROLL
         for (int i = 0; i < KEYS; i++) {
-            global const V_T *row = a->v + tile->v[u * KEYS + i];
-            if (next)
-                prefetch_row(a->v + next->v[u * KEYS + i], V_BYTES);
+            global const V_T *row = s->v + tile->v[u * KEYS + i];
+            #pragma unroll
+            for (int c = 0; c < n; c++)
+                if (next && (j + c) % V_LINE == 0)
+                    prefetch_line(next->v + next->tile->v[u * KEYS + i], (j + c) / V_LINE);
             #pragma unroll
             for (int c = 0; c < n; c++) {
                 const vec x = V_ROW(row, j + c);
@@ -285,13 +324,13 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
 }
 
 INLINE void add_values(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                       const struct tile *next)
+                       const struct ahead *next)
 {
     int j = 0;
     for (; j + COLS <= V_VECS; j += COLS)
-        add_columns(a, s, tile, p, j, COLS, j == 0 ? next : 0);
+        add_columns(a, s, tile, p, j, COLS, next);
     if (V_VECS % COLS)
-        add_columns(a, s, tile, p, j, V_VECS % COLS, j == 0 ? next : 0);
+        add_columns(a, s, tile, p, j, V_VECS % COLS, next);
 }
 
 /* The same, only of keys that the row sees. */
@@ -306,7 +345,7 @@ INLINE void add_seen_values(const struct args *a, const struct block *s, const s
         for (int i = 0; i < TILE && !again; i++)
             if (seen[i / KEYS][r * KEYS + i % KEYS])
                 for (int j = 0; j < V_VECS; j++)
-                    store_f32(fma((vec) p[i / KEYS][r * KEYS + i % KEYS], V_ROW(a->v + tile->v[i], j), load_f32(num, j, V_DIM)),
+                    store_f32(fma((vec) p[i / KEYS][r * KEYS + i % KEYS], V_ROW(s->v + tile->v[i], j), load_f32(num, j, V_DIM)),
                               num, j, V_DIM);
     }
 }
@@ -328,8 +367,8 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
     }
 }
 
-/* Adds a tile to the sums of a block. next: the tile to prefetch, 0: none. moving: exponents may. */
-INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct tile *next, bool moving)
+/* Adds a tile to the sums of a block. next: what to prefetch, 0: nothing. moving: exponents may. */
+INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct ahead *next, bool moving)
 {
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
     vec x[GROUPS], m[GROUPS], n[GROUPS];
@@ -337,11 +376,8 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
     ivec all_seen = -1;
     float p[GROUPS][WIDTH];
     #pragma unroll 1
-    for (int u = 0; u < GROUPS; u++) {
-        x[u] = dots(s, a->k, tile->k + u * KEYS) * a->scale;
-        for (int i = u * KEYS; next && i < u * KEYS + KEYS; i++)
-            prefetch_row(a->k + next->k[i], K_BYTES);
-    }
+    for (int u = 0; u < GROUPS; u++)
+        x[u] = dots(s, tile->k + u * KEYS, next ? next->k : 0, next ? next->tile->k + u * KEYS : 0) * a->scale;
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
         for (int u = 0; u < GROUPS; u++) {
             const ivec here = finish_scores(a, s, tile, u, whole, &x[u]);
@@ -369,16 +405,20 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
 
 /* ---- blocks of rows ---- */
 
-INLINE void open_block(const struct args *a, const struct task *k, int first, struct block *s)
+INLINE void open_block(const struct args *a, const struct task *k, int g, int first, struct block *s)
 {
     float slope[WIDTH], before[WIDTH];
     int lo[WIDTH], hi[WIDTH];
     s->any_lo = s->all_hi = INT_MAX;
     s->any_hi = s->all_lo = 0;
+    s->g = g;
+    s->first = first;
+    s->k = k_of_head(a, g);
+    s->v = v_of_head(a, g);
     for (int r = 0; r < ROWS; r++) {
-        const int row = min(first + r, k->n_rows - 1), i = token_of(k, row), h = head_of(k, row);
-        s->q[r] = q_row(a, k, row);
-        s->partial[r] = partial_of(a, k, row);
+        const int row = min(first + r, k->n_rows - 1), i = token_of(k, row), h = head_of(k, g, row);
+        s->q[r] = q_row(a, k, g, row);
+        s->partial[r] = partial_of(a, k, g, row);
         s->bias[r] = a->bias ? a->bias + k->s.b * a->bias_batch_stride + i * a->bias_query_stride + h * a->bias_head_stride : 0;
         const int from = max(first_visible(a, &k->s, i), k->begin), to = min(end_visible(a, &k->s, i), k->end);
         s->any_lo = min(s->any_lo, from);
@@ -412,13 +452,15 @@ INLINE float norm_of(global const Q_T *q)
 }
 
 /* Sums of nothing, with the exponent to begin with. */
-INLINE void clear_block(const struct args *a, const struct task *k, int first, float2 bounds, bool moving, struct block *s)
+INLINE void clear_block(const struct args *a, const struct task *k, bool moving, struct block *s)
 {
     float n[WIDTH];
+    const bool bounded = !moving && a->phi_source == PHI_BOUNDS;
+    const float2 bounds = bounded ? bounds_of(a, k, s->g) : (float2) 0.0f;
     for (int r = 0; r < ROWS; r++) {
-        const int row = min(first + r, k->n_rows - 1);
-        const float q_norm = !moving && a->phi_source == PHI_BOUNDS ? norm_of(s->q[r]) : 0.0f;
-        const float start = moving ? EXP_NONE : exponent_of(phi_of(a, k, row, q_norm, bounds));
+        const int row = min(s->first + r, k->n_rows - 1);
+        const float q_norm = bounded ? norm_of(s->q[r]) : 0.0f;
+        const float start = moving ? EXP_NONE : exponent_of(phi_of(a, k, s->g, row, q_norm, bounds));
         for (int l = r * KEYS; l < r * KEYS + KEYS; l++)
             n[l] = start;
         for (int j = 0; j < V_VECS; j++)
@@ -430,14 +472,14 @@ INLINE void clear_block(const struct args *a, const struct task *k, int first, f
 }
 
 /* Stores den and n of the block's rows; returns how many rows are out of the range of `unified`. */
-INLINE int close_block(const struct args *a, const struct task *k, int first, const struct block *s)
+INLINE int close_block(const struct args *a, const struct task *k, const struct block *s)
 {
     int n_bad = 0, keys[WIDTH];
     float den[WIDTH], n[WIDTH];
     PASTE(vstore, WIDTH)(s->den, 0, den);
     PASTE(vstore, WIDTH)(s->n, 0, n);
     STORE_INTS(s->n_keys, 0, keys);
-    for (int r = 0; r < ROWS && first + r < k->n_rows; r++) {
+    for (int r = 0; r < ROWS && s->first + r < k->n_rows; r++) {
         float sum = den[r * KEYS];
         int n_keys = keys[r * KEYS];
         for (int i = 1; i < KEYS; i++) {
@@ -453,7 +495,23 @@ INLINE int close_block(const struct args *a, const struct task *k, int first, co
     return n_bad;
 }
 
-INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *blocks, int n_blocks, bool moving)
+/* The blocks of a head follow each other: the first of them asks for what comes after the head. */
+INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head, struct tile *tile,
+                          struct tile *next, bool moving)
+{
+    for (int i = 0; i < k->n_g * per_head; i++) {
+        struct block *s = &blocks[i];
+        const bool last = s->g == k->g + k->n_g - 1;
+        struct ahead ahead;
+        ahead.tile = i % per_head ? 0 : last ? next : tile;
+        ahead.k = last ? k_of_head(a, k->g) : k_of_head(a, s->g + 1);
+        ahead.v = last ? v_of_head(a, k->g) : v_of_head(a, s->g + 1);
+        if (!s->done && tile->first < s->any_hi && tile->first + TILE > s->any_lo)
+            add_tile(a, s, tile, ahead.tile ? &ahead : 0, moving);
+    }
+}
+
+INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *blocks, int per_head, bool moving)
 {
     struct tile tiles[2];
     const bool count = k->row == 0 && moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
@@ -462,12 +520,22 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
         struct tile *next = t + TILE < k->end ? &tiles[1 - at] : 0;
         if (next)
             find_tile(a, k, t + TILE, count, next);
-        for (int i = 0; i < n_blocks; i++)
-            if (!blocks[i].done && t < blocks[i].any_hi && t + TILE > blocks[i].any_lo && tiles[at].there) {
-                add_tile(a, &blocks[i], &tiles[at], next, moving);
-                next = 0;
-            }
+        if (tiles[at].there)
+            add_to_blocks(a, k, blocks, per_head, &tiles[at], next, moving);
     }
+}
+
+/* Stores the partials of the blocks that are not done; returns how many rows are out of the range of `unified`. */
+INLINE int close_blocks(const struct args *a, const struct task *k, struct block *blocks, int n, bool moving)
+{
+    int n_bad = 0;
+    for (int i = 0; i < n; i++)
+        if (!blocks[i].done) {
+            const int bad = close_block(a, k, &blocks[i]);
+            blocks[i].done = moving || bad == 0;
+            n_bad += bad;
+        }
+    return n_bad;
 }
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -477,27 +545,21 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
     struct task k;
     struct block blocks[N_BLOCKS];
     find_task(&k, &a, TILE);
-    const int n_used = (k.n_rows + ROWS - 1) / ROWS;
-    const float2 bounds = SCHEME == UNIFIED && a.phi_source == PHI_BOUNDS ? bounds_of(&a, &k) : (float2) 0.0f;
+    const int per_head = (k.n_rows + ROWS - 1) / ROWS, n_used = k.n_g * per_head;
     for (int i = 0; i < n_used; i++)
-        open_block(&a, &k, i * ROWS, &blocks[i]);
+        open_block(&a, &k, k.g + i / per_head, i % per_head * ROWS, &blocks[i]);
 
     for (bool moving = SCHEME != UNIFIED;; moving = true) {
-        int n_bad = 0;
         for (int i = 0; i < n_used; i++)
             if (!blocks[i].done)
-                clear_block(&a, &k, i * ROWS, bounds, moving, &blocks[i]);
-        sum_tiles(&a, &k, blocks, n_used, moving);
-        for (int i = 0; i < n_used; i++)
-            if (!blocks[i].done) {
-                const int bad = close_block(&a, &k, i * ROWS, &blocks[i]);
-                blocks[i].done = moving || bad == 0;
-                n_bad += bad;
-            }
+                clear_block(&a, &k, moving, &blocks[i]);
+        sum_tiles(&a, &k, blocks, per_head, moving);
+        const int n_bad = close_blocks(&a, &k, blocks, n_used, moving);
         if (moving || n_bad == 0)
             break;
         atomic_add(a.counts, n_bad);
     }
-    for (int r = 0; n_splits == 1 && r < k.n_rows; r++)
-        finish_row(&a, &k.s, token_of(&k, r), head_of(&k, r), partial_of(&a, &k, r), 0, 1);
+    for (int g = k.g; n_splits == 1 && g < k.g + k.n_g; g++)
+        for (int r = 0; r < k.n_rows; r++)
+            finish_row(&a, &k.s, token_of(&k, r), head_of(&k, g, r), partial_of(&a, &k, g, r), 0, 1);
 }

@@ -51,16 +51,16 @@ INLINE void find_keys(local struct tile *s, const struct args *a, const struct t
     if (item >= TILE)
         return;
     const int block = t + item < k->end ? find_block(a, k->s.b, t + item, &slot, count) : -1;
-    s->k[item] = block >= 0 ? k_offset(a, k->g, block, slot) : -1;
-    s->v[item] = block >= 0 ? v_offset(a, k->g, block, slot) : -1;
+    s->k[item] = block >= 0 ? k_offset(a, block, slot) : -1;
+    s->v[item] = block >= 0 ? v_offset(a, block, slot) : -1;
     if (item == 0)
         s->masked = 0;
 }
 
 /* scratch[row][key][lane] = this lane's part of q . k */
-INLINE void dot_lanes(local struct tile *s, const struct args *a)
+INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K_T *from)
 {
-    const bool aligned = rows_aligned((size_t) a->k, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
+    const bool aligned = rows_aligned((size_t) from, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
     const int lane = get_local_id(0) % LANES;
     for (int key = get_local_id(0) / LANES; key < TILE; key += WG / LANES) {
         vec sum[CHUNK];
@@ -68,7 +68,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a)
         for (int r = 0; r < CHUNK; r++)
             sum[r] = 0.0f;
         for (int j = lane; j < K_VECS && s->k[key] >= 0; j += LANES) {
-            const vec x = aligned ? K_ROW_ALIGNED(a->k + s->k[key], j) : K_ROW(a->k + s->k[key], j);
+            const vec x = aligned ? K_ROW_ALIGNED(from + s->k[key], j) : K_ROW(from + s->k[key], j);
             #pragma unroll
             for (int r = 0; r < CHUNK; r++)
                 sum[r] = fma(s->q[r][j], x, sum[r]);
@@ -115,7 +115,7 @@ INLINE void raise_exponents(local struct tile *s, struct sums *sums, const float
 /* Adds to the dot product of row r and token t what is not a product; *seen: false where the bias hides the key. */
 INLINE float finish_score(const struct args *a, const struct task *k, int r, int t, float x, bool *seen)
 {
-    const int i = token_of(k, r), h = head_of(k, r);
+    const int i = token_of(k, r), h = head_of(k, k->g, r);
     x *= a->scale;
     if (a->softcap > 0.0f)
         x = a->softcap - 2.0f * a->softcap / (exp_plain(x * (2.0f / a->softcap)) + 1.0f);
@@ -164,11 +164,11 @@ INLINE void weigh(local struct tile *s, const struct args *a, const struct task 
     }
 }
 
-INLINE void add_values(local const struct tile *s, const struct args *a, struct sums *sums)
+INLINE void add_values(local const struct tile *s, const struct args *a, global const V_T *from, struct sums *sums)
 {
     const int first = get_local_id(0) / V_VECS;
     const bool masked = s->masked;
-    const bool aligned = rows_aligned((size_t) a->v, a->v_block_stride | a->v_token_stride | a->v_head_stride, sizeof(V_T));
+    const bool aligned = rows_aligned((size_t) from, a->v_block_stride | a->v_token_stride | a->v_head_stride, sizeof(V_T));
     for (int key = first; key < TILE && first < V_KEYS; key += V_KEYS) {
         if (s->v[key] < 0)
             continue;
@@ -176,7 +176,7 @@ INLINE void add_values(local const struct tile *s, const struct args *a, struct 
         for (int c = 0; c < COLS; c++) {
             const int j = get_local_id(0) % V_VECS + c * WG;
             if (j < V_VECS) {
-                const vec x = aligned ? V_ROW_ALIGNED(a->v + s->v[key], j) : V_ROW(a->v + s->v[key], j);
+                const vec x = aligned ? V_ROW_ALIGNED(from + s->v[key], j) : V_ROW(from + s->v[key], j);
                 #pragma unroll
                 for (int r = 0; r < CHUNK; r++)
                     if (!masked || s->p[r][key] != UNSEEN)
@@ -193,11 +193,11 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
     for (int t = k->begin; t < k->end; t += TILE) {
         find_keys(s, a, k, t, count);
         barrier(CLK_LOCAL_MEM_FENCE);
-        dot_lanes(s, a);
+        dot_lanes(s, a, k_of_head(a, k->g));
         barrier(CLK_LOCAL_MEM_FENCE);
         weigh(s, a, k, sums, t, moving);
         barrier(CLK_LOCAL_MEM_FENCE);
-        add_values(s, a, sums);
+        add_values(s, a, v_of_head(a, k->g), sums);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
@@ -224,7 +224,7 @@ INLINE void store_partials(local struct tile *s, const struct args *a, const str
 
     for (int i = item; i < k->n_rows * V_VECS; i += WG) {
         const int r = i / V_VECS, j = i % V_VECS;
-        const size_t partial = partial_of(a, k, r);
+        const size_t partial = partial_of(a, k, k->g, r);
         vec sum = num[r * V_KEYS * V_VECS + j];
         for (int key = 1; key < V_KEYS; key++)
             sum += num[(r * V_KEYS + key) * V_VECS + j];
@@ -249,14 +249,14 @@ INLINE float first_exponent(local const struct tile *s, const struct args *a, co
     float sum = 0.0f;
     for (int j = 0; j < K_VECS && a->phi_source == PHI_BOUNDS; j++)
         sum += lanes_sum(s->q[r][j] * s->q[r][j]);
-    return exponent_of(phi_of(a, k, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
+    return exponent_of(phi_of(a, k, k->g, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
 }
 
 /* The partials of the task by one way through its keys. */
 INLINE void make_partials(local struct tile *s, const struct args *a, const struct task *k, bool moving)
 {
     struct sums sums;
-    const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k) : (float2) 0.0f;
+    const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k, k->g) : (float2) 0.0f;
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
         #pragma unroll
@@ -279,7 +279,7 @@ INLINE void load_rows(local struct tile *s, const struct args *a, const struct t
 {
     for (int i = get_local_id(0); i < CHUNK * K_VECS; i += WG) {
         const int r = i / K_VECS, j = i % K_VECS;
-        s->q[r][j] = r < k->n_rows ? Q_ROW(q_row(a, k, r), j) : 0.0f;
+        s->q[r][j] = r < k->n_rows ? Q_ROW(q_row(a, k, k->g, r), j) : 0.0f;
     }
     for (int r = get_local_id(0); r < CHUNK; r += WG) {
         const int i = token_of(k, min(r, max(k->n_rows, 1) - 1));

@@ -209,6 +209,7 @@ static struct attn_scalars scalars_of(const struct attn_problem *p, const fdec_a
         .n_q = (int32_t) a->n_q,
         .max_len = (int32_t) a->max_len,
         .n_splits = g->n_splits,
+        .span = g->span,
         .split_keys = g->split_keys,
         .page_size = (int32_t) p->kv.page_size,
         .max_blocks = (int32_t) p->kv.max_blocks,
