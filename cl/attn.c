@@ -51,7 +51,8 @@ static struct geometry geometry_of(const struct attn_problem *p, const struct sp
     const int64_t splits = splits_of(p, r);
     return (struct geometry){
         .n_launches = 2,
-        .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items, (size_t) p->n_kv_heads},
+        .launch = {{.global = {(size_t) (p->batch * splits * div_up(rows_of(p), r->chunk)) * items,
+                               (size_t) p->n_kv_heads},
                     .local = {items, 1}},
                    {.global = {(size_t) (p->batch * p->q_len * p->n_heads) * merge_items}, .local = {merge_items}}},
         .n_splits = (int) splits,
@@ -135,10 +136,10 @@ static struct split_rule wg_rule(const struct device *d, const int *cfg)
 static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
 {
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
-    const int lanes = k >= 32 ? 8 : k >= 16 ? 4 : 2, rows = MAX(1, cfg[WG_WG] / (v / 4));
-    const int scratch = chunk * MAX(tile * (lanes + 1), rows * v);
-    const int floats = chunk * k + scratch + chunk * (2 * tile + tile / 8 + 8);
-    return (size_t) round_up(4 * floats + 16 * tile + 8, 16) + 16;
+    const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
+    const int scratch = chunk * MAX(tile * (ATTN_WG_LANES(k) + 1), v_keys * v);
+    const int floats = chunk * k + scratch + chunk * (2 * tile + tile / 8 + 4) + 2;
+    return (size_t) round_up(4 * floats + 16 * tile, 32) + 64; /* 64: what alignment may cost */
 }
 
 static const char *wg_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -191,7 +192,8 @@ static double wg_expect(const struct problem *p, const struct device *d, int *cf
 static struct geometry wg_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = wg_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG], MIN((size_t) p->attn.v_head_dim / 4, (size_t) cfg[WG_WG]));
+    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG],
+                       MIN((size_t) p->attn.v_head_dim / ATTN_WG_WIDTH, (size_t) cfg[WG_WG]));
 }
 
 /* ---- schemes ---- */

@@ -35,9 +35,10 @@
     !defined(OUT_TYPE) || !defined(SCHEME)
 #error "attn.cl needs HEAD_DIM, V_DIM, K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE and SCHEME"
 #endif
+#include "attn.h"
 #ifdef WG
 #define EXP_WIDTH 1
-#define WIDTH     4 /* floats in a vector of a row */
+#define WIDTH     ATTN_WG_WIDTH
 #else
 #define EXP_WIDTH WIDTH
 #define CHUNK     ATTN_VEC_CHUNK
@@ -47,7 +48,6 @@
 #define V_T   PASTE(T_, V_TYPE)
 #define Q_T   PASTE(T_, Q_TYPE)
 #define OUT_T PASTE(T_, OUT_TYPE)
-#include "attn.h"
 #include "exp.h"
 
 enum { UNIFIED = 1, ONLINE = 2, PAIR = 3 };                                /* fdec_scheme */
@@ -57,6 +57,8 @@ enum { PHI_CONSTANT = 1, PHI_PER_HEAD = 2, PHI_BOUNDS = 3, PHI_STATE = 4 }; /* f
 #define V_VECS  ((V_DIM + WIDTH - 1) / WIDTH)
 #define K_ROW(p, j)        PASTE(load_, K_TYPE)(p, j, HEAD_DIM)
 #define V_ROW(p, j)        PASTE(load_, V_TYPE)(p, j, V_DIM)
+#define K_ROW_ALIGNED(p, j) PASTE(load_aligned_, K_TYPE)(p, j, HEAD_DIM)
+#define V_ROW_ALIGNED(p, j) PASTE(load_aligned_, V_TYPE)(p, j, V_DIM)
 #define Q_ROW(p, j)        PASTE(load_, Q_TYPE)(p, j, HEAD_DIM)
 #define OUT_STORE(v, p, j) PASTE(store_, OUT_TYPE)(v, p, j, V_DIM)
 
@@ -142,8 +144,8 @@ INLINE void find_split(struct task *k, const struct args *a, int unit)
     k->end = min(max(hi, base), base + (int) (n_units * next / n_used) * unit);
 }
 
-/* False: the chunk has no rows. */
-INLINE bool find_task(struct task *k, const struct args *a, int unit)
+/* A chunk without rows has no keys. */
+INLINE void find_task(struct task *k, const struct args *a, int unit)
 {
     const int group = a->n_heads / a->n_kv_heads, n_chunks = (a->q_len * group + CHUNK - 1) / CHUNK;
     const size_t id = get_group_id(0);
@@ -153,13 +155,12 @@ INLINE bool find_task(struct task *k, const struct args *a, int unit)
     k->g = get_group_id(1);
     k->group = group;
     k->row = chunk * CHUNK;
-    k->n_rows = min(CHUNK, k->s.n_tokens * group - k->row);
+    k->n_rows = clamp(k->s.n_tokens * group - k->row, 0, (int) CHUNK);
+    k->begin = k->end = 0;
     if (k->s.clamped && chunk == 0 && k->g == 0 && k->split == 0 && get_local_id(0) == 0)
         atomic_inc(a->counts + 1);
-    if (k->n_rows <= 0)
-        return false;
-    find_split(k, a, unit);
-    return true;
+    if (k->n_rows > 0)
+        find_split(k, a, unit);
 }
 
 /* Query token and query head of row r of the task. */

@@ -200,27 +200,27 @@ INLINE vec bias_of(const struct args *a, const struct block *s, int first)
     return PASTE(vload, WIDTH)(0, lane);
 }
 
-/* From dot products to scores; -inf for what the row does not see, whose lanes are 0 in *seen. whole: all is seen but
- * for the bias. */
-INLINE vec finish_scores(const struct args *a, const struct block *s, const struct tile *tile, int group, vec x, bool whole,
-                         ivec *seen)
+/* From scaled dot products to scores; -inf for what the row does not see, whose lanes are 0 in the result. whole: all is
+ * seen but for the bias. */
+INLINE ivec finish_scores(const struct args *a, const struct block *s, const struct tile *tile, int group, bool whole,
+                          vec *x)
 {
     const vec none = -INFINITY;
     const ivec key = LANE_KEY + group * KEYS, t = key + tile->first;
-    x *= a->scale;
+    ivec seen = -1;
     if (a->softcap > 0.0f)
-        x = capped(x, a->softcap);
+        *x = capped(*x, a->softcap);
     if (a->alibi)
-        x = fma(s->slope, PASTE(convert_float, WIDTH)(t) + s->before, x);
-    *seen = -1;
+        *x = fma(s->slope, PASTE(convert_float, WIDTH)(t) + s->before, *x);
     if (a->bias) {
         const vec bias = bias_of(a, s, tile->first + group * KEYS);
-        x += bias;
-        *seen = bias != none;
+        *x += bias;
+        seen = bias != none;
     }
     if (!whole)
-        *seen &= t >= s->lo && t < s->hi && ((ivec) (int) tile->there >> key & 1) != 0;
-    return *seen ? x : none;
+        seen &= t >= s->lo && t < s->hi && ((ivec) (int) tile->there >> key & 1) != 0;
+    *x = seen ? *x : none;
+    return seen;
 }
 
 /* ---- sums ---- */
@@ -261,17 +261,20 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
         #pragma unroll
         for (int c = 0; c < n; c++)
             num[r][c] = load_f32(num_of(a, s->partial[r]), j + c, V_DIM);
-    #pragma unroll
-    for (int i = 0; i < TILE; i++) {
-        global const V_T *row = a->v + tile->v[i];
-        if (next)
-            prefetch_row(a->v + next->v[i], V_BYTES);
+    #pragma unroll 1
+    for (int u = 0; u < GROUPS; u++) {
         #pragma unroll
-        for (int c = 0; c < n; c++) {
-            const vec x = V_ROW(row, j + c);
+        for (int i = 0; i < KEYS; i++) {
+            global const V_T *row = a->v + tile->v[u * KEYS + i];
+            if (next)
+                prefetch_row(a->v + next->v[u * KEYS + i], V_BYTES);
             #pragma unroll
-            for (int r = 0; r < ROWS; r++)
-                num[r][c] = fma((vec) p[i / KEYS][r * KEYS + i % KEYS], x, num[r][c]);
+            for (int c = 0; c < n; c++) {
+                const vec x = V_ROW(row, j + c);
+                #pragma unroll
+                for (int r = 0; r < ROWS; r++)
+                    num[r][c] = fma((vec) p[u][r * KEYS + i], x, num[r][c]);
+            }
         }
     }
     #pragma unroll
@@ -308,22 +311,48 @@ INLINE void add_seen_values(const struct args *a, const struct block *s, const s
     }
 }
 
+/* m * 2^n = e^x. Scores are small but for spikes and what a row does not see. */
+INLINE void exp_scores(const vec *x, vec *m, vec *n)
+{
+    ivec small = -1;
+    #pragma unroll
+    for (int u = 0; u < GROUPS; u++)
+        small &= !(fabs(x[u]) >= 0x1p22f);
+    if (all(small)) {
+        #pragma unroll
+        for (int u = 0; u < GROUPS; u++)
+            m[u] = exp_pair_small(x[u], &n[u]);
+    } else {
+        for (int u = 0; u < GROUPS; u++)
+            m[u] = exp_pair(x[u], &n[u]);
+    }
+}
+
 /* Adds a tile to the sums of a block. next: the tile to prefetch, 0: none. moving: exponents may. */
 INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct tile *next, bool moving)
 {
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
-    vec m[GROUPS], n[GROUPS];
-    ivec seen[GROUPS], all_seen = -1;
+    vec x[GROUPS], m[GROUPS], n[GROUPS];
+    int seen[GROUPS][WIDTH];
+    ivec all_seen = -1;
     float p[GROUPS][WIDTH];
-    #pragma unroll
+    #pragma unroll 1
     for (int u = 0; u < GROUPS; u++) {
-        const vec x = dots(s, a->k, tile->k + u * KEYS);
+        x[u] = dots(s, a->k, tile->k + u * KEYS) * a->scale;
         for (int i = u * KEYS; next && i < u * KEYS + KEYS; i++)
             prefetch_row(a->k + next->k[i], K_BYTES);
-        m[u] = exp_pair(finish_scores(a, s, tile, u, x, whole, &seen[u]), &n[u]);
-        all_seen &= seen[u];
-        s->n_keys -= seen[u]; /* true is -1 */
     }
+    if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
+        for (int u = 0; u < GROUPS; u++) {
+            const ivec here = finish_scores(a, s, tile, u, whole, &x[u]);
+            all_seen &= here;
+            s->n_keys -= here; /* true is -1 */
+            STORE_INTS(here, 0, seen[u]);
+        }
+    } else {
+        s->n_keys += GROUPS;
+    }
+    exp_scores(x, m, n);
     if (moving)
         raise_exponents(a, s, n);
     #pragma unroll
@@ -332,15 +361,10 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
         s->den += w;
         PASTE(vstore, WIDTH)(w, 0, p[u]);
     }
-    if (all(all_seen)) {
+    if (all(all_seen))
         add_values(a, s, tile, p, next);
-    } else {
-        int lanes[GROUPS][WIDTH];
-        #pragma unroll
-        for (int u = 0; u < GROUPS; u++)
-            STORE_INTS(seen[u], 0, lanes[u]);
-        add_seen_values(a, s, tile, p, lanes);
-    }
+    else
+        add_seen_values(a, s, tile, p, seen);
 }
 
 /* ---- blocks of rows ---- */
@@ -452,8 +476,7 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
     TAKE_ARGS(a)
     struct task k;
     struct block blocks[N_BLOCKS];
-    if (!find_task(&k, &a, TILE))
-        return;
+    find_task(&k, &a, TILE);
     const int n_used = (k.n_rows + ROWS - 1) / ROWS;
     const float2 bounds = SCHEME == UNIFIED && a.phi_source == PHI_BOUNDS ? bounds_of(&a, &k) : (float2) 0.0f;
     for (int i = 0; i < n_used; i++)

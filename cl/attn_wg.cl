@@ -1,94 +1,92 @@
 /* SPDX-License-Identifier: MIT
  * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
- * One group of WG items makes the partials of one (sequence, split, kv head, chunk of query heads). A tile of TILE
- * keys: LANES neighbouring items share a key's dot products with all heads; item `key` turns its key's into
- * probabilities; then each item owns 4 columns of V, for every ROWS-th key. Four barriers a tile, six where exponents
- * move. WG is a power of two, TILE a multiple of SEGMENT and at most WG. Local memory: struct tile, counted by
- * wg_local_bytes in attn.c. */
-#define LANES    (HEAD_DIM >= 32 ? 8 : HEAD_DIM >= 16 ? 4 : 2) /* items that share a dot product */
-#define ROWS     (WG < VECS ? 1 : WG / VECS)                   /* keys of V that a group reads at a time */
-#define COLS     ((VECS + WG - 1) / WG)                        /* vectors of V that an item owns of each */
+ * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys: LANES
+ * neighbouring items share a key's dot products with all rows; item `key` turns its key's into weights; then each item owns
+ * WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power of two, TILE a
+ * multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
+#define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
+#define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
+#define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
 #define SEGMENT  8                                             /* keys whose maximum one item takes */
 #define SEGMENTS (TILE / SEGMENT)
 #define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
-#define COLS_FLOATS  (CHUNK * ROWS * VECS * WIDTH)
+#define COLS_FLOATS  (CHUNK * V_KEYS * V_VECS * WIDTH)
+#define UNSEEN       (-1.0f) /* the weight of a key that the row does not see; others are >= 0 or NaN */
 
 struct tile {
-    vec q[CHUNK][VECS];
+    vec q[CHUNK][K_VECS];
     float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
     float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], final_n[CHUNK];
-    i64 row[TILE]; /* offset of a key in K and V, -1: none */
-    int n_keys, bad; /* bad: heads out of the range of `unified`, a bit each */
+    i64 k[TILE], v[TILE]; /* offsets of a key; -1: it is not there */
+    int lo[CHUNK], hi[CHUNK], n_keys[CHUNK]; /* of a row: the keys that it sees, and how many were there */
+    int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is there */
 };
 
-/* The running sums of one item: of columns item % VECS, + WG, ... of V for each ROWS-th key, and den of key `item` of
+/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key, and den of key `item` of
  * each tile. The exponents are the same in all items. */
 struct sums {
     vec num[CHUNK][COLS];
     float den[CHUNK], n[CHUNK];
-    int n_keys;
+    int n_keys[CHUNK];
 };
 
-/* A function with barriers: all items call it. PoCL 3.1 crashes on one that is called twice and not inlined. */
-#define ALL_ITEMS __attribute__((always_inline)) static
-
-/* The aligned loads are one instruction on a GPU, the others four. `aligned` is the same for all items. */
-static vec kv_load(global const KV_T *p, int j, bool aligned)
+INLINE float lanes_sum(vec x)
 {
-#if KV_F16
-    return aligned ? vloada_half4(j, p) : vload_half4(j, p);
-#else
-    return aligned ? ((global const float4 *) p)[j] : vload4(j, p);
-#endif
+    const float4 a = x.lo + x.hi;
+    return (a.x + a.y) + (a.z + a.w);
 }
 
-static bool rows_aligned(const struct cache *c, global const KV_T *k, global const KV_T *v)
+/* May all rows of a cache be read 16 bytes at a time? A GPU then needs one instruction where it needs eight. */
+INLINE bool rows_aligned(size_t base, i64 strides, int bytes)
 {
-    const i64 strides = c->base | c->block_stride | c->token_stride;
-    return ((size_t) k | (size_t) v) % (4 * sizeof(KV_T)) == 0 && strides % 4 == 0;
+    return (base | (size_t) (strides * bytes)) % 16 == 0;
 }
 
-static void find_rows(local struct tile *s, const struct cache *c, int t, int end, struct sums *sums)
+/* Keys of the tile that begins at token t. */
+INLINE void find_keys(local struct tile *s, const struct args *a, const struct task *k, int t, bool count)
 {
     int slot;
     const int item = get_local_id(0);
     if (item >= TILE)
         return;
-    const int block = t + item < end ? find_block(c, t + item, &slot) : -1;
-    s->row[item] = block >= 0 ? row_offset(c, block, slot) : -1;
-    sums->n_keys += block >= 0;
+    const int block = t + item < k->end ? find_block(a, k->s.b, t + item, &slot, count) : -1;
+    s->k[item] = block >= 0 ? k_offset(a, k->g, block, slot) : -1;
+    s->v[item] = block >= 0 ? v_offset(a, k->g, block, slot) : -1;
+    if (item == 0)
+        s->masked = 0;
 }
 
-/* scratch[head][key][lane] = this lane's part of q . k */
-static void dot_lanes(local struct tile *s, global const KV_T *k, bool aligned)
+/* scratch[row][key][lane] = this lane's part of q . k */
+INLINE void dot_lanes(local struct tile *s, const struct args *a)
 {
+    const bool aligned = rows_aligned((size_t) a->k, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
     const int lane = get_local_id(0) % LANES;
     for (int key = get_local_id(0) / LANES; key < TILE; key += WG / LANES) {
         vec sum[CHUNK];
         #pragma unroll
-        for (int h = 0; h < CHUNK; h++)
-            sum[h] = 0.0f;
-        for (int j = lane; j < VECS && s->row[key] >= 0; j += LANES) {
-            const vec x = kv_load(k + s->row[key], j, aligned);
+        for (int r = 0; r < CHUNK; r++)
+            sum[r] = 0.0f;
+        for (int j = lane; j < K_VECS && s->k[key] >= 0; j += LANES) {
+            const vec x = aligned ? K_ROW_ALIGNED(a->k + s->k[key], j) : K_ROW(a->k + s->k[key], j);
             #pragma unroll
-            for (int h = 0; h < CHUNK; h++)
-                sum[h] = fma(s->q[h][j], x, sum[h]);
+            for (int r = 0; r < CHUNK; r++)
+                sum[r] = fma(s->q[r][j], x, sum[r]);
         }
         #pragma unroll
-        for (int h = 0; h < CHUNK; h++)
-            s->scratch[(h * TILE + key) * (LANES + 1) + lane] = (sum[h].x + sum[h].y) + (sum[h].z + sum[h].w);
+        for (int r = 0; r < CHUNK; r++)
+            s->scratch[(r * TILE + key) * (LANES + 1) + lane] = lanes_sum(sum[r]);
     }
 }
 
 /* Moves the exponents to the maxima of the tile, where they are too low. n: of key `item`. */
-ALL_ITEMS void move_exponents(local struct tile *s, struct sums *sums, const float *n)
+INLINE void raise_exponents(local struct tile *s, struct sums *sums, const float *n)
 {
     const int item = get_local_id(0);
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++)
+    for (int r = 0; r < CHUNK; r++)
         if (item < TILE)
-            s->n[h][item] = n[h];
+            s->n[r][item] = n[r];
     barrier(CLK_LOCAL_MEM_FENCE);
     for (int i = item; i < CHUNK * SEGMENTS; i += WG) {
         local const float *of = s->n[i / SEGMENTS] + i % SEGMENTS * SEGMENT;
@@ -99,169 +97,217 @@ ALL_ITEMS void move_exponents(local struct tile *s, struct sums *sums, const flo
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
-        float most = s->most[h][0];
+    for (int r = 0; r < CHUNK; r++) {
+        float most = s->most[r][0];
         for (int j = 1; j < SEGMENTS; j++)
-            most = s->most[h][j] > most ? s->most[h][j] : most;
-        if (most > sums->n[h] + SLACK) {
-            const float shrink = exp2i(sums->n[h] - most);
+            most = s->most[r][j] > most ? s->most[r][j] : most;
+        if (most > sums->n[r] + SLACK) {
+            const float shrink = exp2i(sums->n[r] - most);
             #pragma unroll
             for (int c = 0; c < COLS; c++)
-                sums->num[h][c] *= shrink;
-            sums->den[h] *= shrink;
-            sums->n[h] = most;
+                sums->num[r][c] *= shrink;
+            sums->den[r] *= shrink;
+            sums->n[r] = most;
         }
     }
 }
 
-/* p[head][key] from the parts of the dot products: item makes those of key `item`. */
-ALL_ITEMS void weigh(local struct tile *s, struct sums *sums, float scale, bool moving)
+/* Adds to the dot product of row r and token t what is not a product; *seen: false where the bias hides the key. */
+INLINE float finish_score(const struct args *a, const struct task *k, int r, int t, float x, bool *seen)
+{
+    const int i = token_of(k, r), h = head_of(k, r);
+    x *= a->scale;
+    if (a->softcap > 0.0f)
+        x = a->softcap - 2.0f * a->softcap / (exp_plain(x * (2.0f / a->softcap)) + 1.0f);
+    if (a->alibi)
+        x = fma(a->alibi[h], (float) (t - (k->s.pos + i)), x);
+    if (a->bias) {
+        const float bias =
+            a->bias[k->s.b * a->bias_batch_stride + i * a->bias_query_stride + h * a->bias_head_stride + t];
+        x += bias;
+        *seen = *seen && bias != -INFINITY;
+    }
+    return x;
+}
+
+/* p[row][key] from the parts of the dot products: item makes those of key `item`, token t + item. */
+INLINE void weigh(local struct tile *s, const struct args *a, const struct task *k, struct sums *sums, int t, bool moving)
 {
     const int item = get_local_id(0);
     float m[CHUNK], n[CHUNK];
+    bool seen[CHUNK];
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
+    for (int r = 0; r < CHUNK; r++) {
+        seen[r] = item < TILE && r < k->n_rows && s->k[item] >= 0 && t + item >= s->lo[r] && t + item < s->hi[r];
         if (item < TILE) {
             float x = 0.0f;
             #pragma unroll
             for (int lane = 0; lane < LANES; lane++)
-                x += s->scratch[(h * TILE + item) * (LANES + 1) + lane];
-            m[h] = exp_pair(s->row[item] >= 0 ? x * scale : -INFINITY, &n[h]);
+                x += s->scratch[(r * TILE + item) * (LANES + 1) + lane];
+            if (seen[r])
+                x = finish_score(a, k, r, t + item, x, &seen[r]);
+            m[r] = exp_pair(seen[r] ? x : -INFINITY, &n[r]);
         }
     }
     if (moving)
-        move_exponents(s, sums, n);
+        raise_exponents(s, sums, n);
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
+    for (int r = 0; r < CHUNK; r++) {
         if (item < TILE) {
-            s->p[h][item] = m[h] * exp2i(n[h] - sums->n[h]);
-            sums->den[h] += s->p[h][item];
+            const float p = m[r] * exp2i(n[r] - sums->n[r]);
+            s->p[r][item] = seen[r] ? p : UNSEEN;
+            sums->den[r] += seen[r] ? p : 0.0f;
+            sums->n_keys[r] += seen[r];
+            if (!seen[r] && r < k->n_rows && s->k[item] >= 0)
+                s->masked = 1;
         }
     }
 }
 
-static void add_values(local const struct tile *s, struct sums *sums, global const KV_T *v, bool aligned)
+INLINE void add_values(local const struct tile *s, const struct args *a, struct sums *sums)
 {
-    const int first = get_local_id(0) / VECS;
-    for (int key = first; key < TILE && first < ROWS; key += ROWS) {
-        if (s->row[key] < 0)
+    const int first = get_local_id(0) / V_VECS;
+    const bool masked = s->masked;
+    const bool aligned = rows_aligned((size_t) a->v, a->v_block_stride | a->v_token_stride | a->v_head_stride, sizeof(V_T));
+    for (int key = first; key < TILE && first < V_KEYS; key += V_KEYS) {
+        if (s->v[key] < 0)
             continue;
         #pragma unroll
         for (int c = 0; c < COLS; c++) {
-            const int j = get_local_id(0) % VECS + c * WG;
-            if (j < VECS) {
-                const vec x = kv_load(v + s->row[key], j, aligned);
+            const int j = get_local_id(0) % V_VECS + c * WG;
+            if (j < V_VECS) {
+                const vec x = aligned ? V_ROW_ALIGNED(a->v + s->v[key], j) : V_ROW(a->v + s->v[key], j);
                 #pragma unroll
-                for (int h = 0; h < CHUNK; h++)
-                    sums->num[h][c] = fma((vec) s->p[h][key], x, sums->num[h][c]);
+                for (int r = 0; r < CHUNK; r++)
+                    if (!masked || s->p[r][key] != UNSEEN)
+                        sums->num[r][c] = fma((vec) s->p[r][key], x, sums->num[r][c]);
             }
         }
     }
 }
 
 /* Sums of all keys of the task. */
-ALL_ITEMS void sum_keys(local struct tile *s, const struct task *task, struct sums *sums, global const KV_T *k,
-                     global const KV_T *v, bool moving)
+INLINE void sum_keys(local struct tile *s, const struct args *a, const struct task *k, struct sums *sums, bool moving)
 {
-    const bool aligned = rows_aligned(&task->cache, k, v);
-    for (int t = task->begin; t < task->end; t += TILE) {
-        find_rows(s, &task->cache, t, task->end, sums);
+    const bool count = k->row == 0 && moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
+    for (int t = k->begin; t < k->end; t += TILE) {
+        find_keys(s, a, k, t, count);
         barrier(CLK_LOCAL_MEM_FENCE);
-        dot_lanes(s, k, aligned);
+        dot_lanes(s, a);
         barrier(CLK_LOCAL_MEM_FENCE);
-        weigh(s, sums, task->scale, moving);
+        weigh(s, a, k, sums, t, moving);
         barrier(CLK_LOCAL_MEM_FENCE);
-        add_values(s, sums, v, aligned);
+        add_values(s, a, sums);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
 
 /* Adds up the items' sums in a fixed order and stores the partials; sets s->bad. */
-ALL_ITEMS void store_partials(local struct tile *s, const struct task *task, const struct sums *sums,
-                              global float *work)
+INLINE void store_partials(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums)
 {
     const int item = get_local_id(0);
-    local vec *num = (local vec *) s->scratch; /* [CHUNK][ROWS][VECS] */
+    local vec *num = (local vec *) s->scratch; /* [CHUNK][V_KEYS][V_VECS] */
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
+    for (int r = 0; r < CHUNK; r++) {
         if (item < TILE)
-            s->p[h][item] = sums->den[h];
+            s->p[r][item] = sums->den[r];
         if (item == 0)
-            s->final_n[h] = sums->n[h];
+            s->final_n[r] = sums->n[r];
         #pragma unroll
         for (int c = 0; c < COLS; c++)
-            if (item + c * WG < ROWS * VECS)
-                num[h * ROWS * VECS + item + c * WG] = sums->num[h][c];
+            if (item + c * WG < V_KEYS * V_VECS)
+                num[r * V_KEYS * V_VECS + item + c * WG] = sums->num[r][c];
+        if (sums->n_keys[r])
+            atomic_add(&s->n_keys[r], sums->n_keys[r]);
     }
-    if (sums->n_keys)
-        atomic_add(&s->n_keys, sums->n_keys);
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    for (int i = item; i < task->n_heads * VECS; i += WG) {
-        const int h = i / VECS, j = i % VECS;
-        vec sum = num[h * ROWS * VECS + j];
-        for (int r = 1; r < ROWS; r++)
-            sum += num[(h * ROWS + r) * VECS + j];
-        row_store(sum, work + partial_index(task, h) * HEAD_DIM, j);
+    for (int i = item; i < k->n_rows * V_VECS; i += WG) {
+        const int r = i / V_VECS, j = i % V_VECS;
+        const size_t partial = partial_of(a, k, r);
+        vec sum = num[r * V_KEYS * V_VECS + j];
+        for (int key = 1; key < V_KEYS; key++)
+            sum += num[(r * V_KEYS + key) * V_VECS + j];
+        store_f32(sum, num_of(a, partial), j, V_DIM);
         bool good = num_in_range(sum);
         if (j == 0) {
             float den = 0.0f;
             for (int key = 0; key < TILE; key++)
-                den += s->p[h][key];
-            store_den(task, h, s->n_keys, den, s->final_n[h], work);
-            good = good && den_in_range(den, s->n_keys);
+                den += s->p[r][key];
+            store_den(a, partial, s->n_keys[r], den, s->final_n[r]);
+            good = good && den_in_range(den, s->n_keys[r]);
         }
         if (!good)
-            atomic_or(&s->bad, 1 << h);
+            atomic_or(&s->bad, 1 << r);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+/* The exponent that row r begins with. */
+INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r, float2 bounds)
+{
+    float sum = 0.0f;
+    for (int j = 0; j < K_VECS && a->phi_source == PHI_BOUNDS; j++)
+        sum += lanes_sum(s->q[r][j] * s->q[r][j]);
+    return exponent_of(phi_of(a, k, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
+}
+
 /* The partials of the task by one way through its keys. */
-ALL_ITEMS void make_partials(local struct tile *s, const struct task *task, global const KV_T *k, global const KV_T *v,
-                          global float *work, bool moving)
+INLINE void make_partials(local struct tile *s, const struct args *a, const struct task *k, bool moving)
 {
     struct sums sums;
+    const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k) : (float2) 0.0f;
     #pragma unroll
-    for (int h = 0; h < CHUNK; h++) {
+    for (int r = 0; r < CHUNK; r++) {
         #pragma unroll
         for (int c = 0; c < COLS; c++)
-            sums.num[h][c] = 0.0f;
-        sums.den[h] = 0.0f;
-        sums.n[h] = first_exponent(task, h, moving);
+            sums.num[r][c] = 0.0f;
+        sums.den[r] = 0.0f;
+        sums.n[r] = moving ? EXP_NONE : first_exponent(s, a, k, r, bounds);
+        sums.n_keys[r] = 0;
+        if (get_local_id(0) == 0)
+            s->n_keys[r] = 0;
     }
-    sums.n_keys = 0;
     if (get_local_id(0) == 0)
-        s->n_keys = s->bad = 0;
+        s->bad = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
-    sum_keys(s, task, &sums, k, v, moving);
-    store_partials(s, task, &sums, work);
+    sum_keys(s, a, k, &sums, moving);
+    store_partials(s, a, k, &sums);
+}
+
+INLINE void load_rows(local struct tile *s, const struct args *a, const struct task *k)
+{
+    for (int i = get_local_id(0); i < CHUNK * K_VECS; i += WG) {
+        const int r = i / K_VECS, j = i % K_VECS;
+        s->q[r][j] = r < k->n_rows ? Q_ROW(q_row(a, k, r), j) : 0.0f;
+    }
+    for (int r = get_local_id(0); r < CHUNK; r += WG) {
+        const int i = token_of(k, min(r, max(k->n_rows, 1) - 1));
+        s->lo[r] = first_visible(a, &k->s, i);
+        s->hi[r] = end_visible(a, &k->s, i);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
 }
 
 __attribute__((reqd_work_group_size(WG, 1, 1)))
 kernel void attn_wg(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
-    ATTN_BUFFERS(BUFFER_BEGIN)
+    TAKE_ARGS(a)
     local struct tile s;
-    struct task task;
-    FIND_TASK(&task, TILE);
-
-    for (int i = get_local_id(0); i < CHUNK * VECS; i += WG) {
-        const int h = i / VECS;
-        s.q[h][i % VECS] = h < task.n_heads ? row_load(q + (task.row + h) * HEAD_DIM, i % VECS) : 0.0f;
-    }
-    make_partials(&s, &task, k, v, work, SCHEME != UNIFIED);
+    struct task k;
+    find_task(&k, &a, TILE);
+    load_rows(&s, &a, &k);
+    make_partials(&s, &a, &k, SCHEME != UNIFIED);
     if (SCHEME != UNIFIED)
         return;
 
-    /* Where nothing is to be redone the same code runs over no keys and stores nothing: barriers under a condition,
-     * even one that is the same for all items, are what CPU compilers get wrong. */
+    /* Where nothing is to be redone, as in a chunk without rows, the same code runs over no keys and stores nothing:
+     * barriers under a condition, even one that is the same for all items, are what CPU compilers get wrong. */
     const int bad = s.bad;
     if (bad && get_local_id(0) == 0)
-        atomic_add(counts, popcount(bad));
-    task.end = bad ? task.end : task.begin;
-    task.n_heads = bad ? task.n_heads : 0;
-    task.cache.bad_blocks = 0; /* counted */
+        atomic_add(a.counts, popcount(bad));
+    k.end = bad ? k.end : k.begin;
+    k.n_rows = bad ? k.n_rows : 0;
     barrier(CLK_LOCAL_MEM_FENCE);
-    make_partials(&s, &task, k, v, work, true);
+    make_partials(&s, &a, &k, true);
 }

@@ -4,6 +4,7 @@
  * Define EXP_WIDTH (1, 2, 4, 8 or 16) before including: fvec is float or floatW, ivec int or intW.
  *
  *     m = exp_pair(x, &n)   e^x = m * 2^n, n integer-valued, m in [0.70, 1.42] (2.4 near |x| = 2^22)
+ *     exp_pair_small(x, &n) the same bits for |x| < 2^22, in half the operations
  *     exp2i(n)              2^n for an integer-valued n: 0 below -126, inf above 127;  exp2i_1: of one float
  *     exp_plain(x)          e^x as a float: 0 below 2^-126, inf from 2^127.5
  *     exp_log(sum, n)       ln(sum * 2^n), one float: the way back, n as exp_pair made it
@@ -76,6 +77,13 @@ static float exp2i_1(float n)
     n = n < -127.0f ? -127.0f : n;
     n = n > 128.0f ? 128.0f : n;
     return as_float(as_int(n + 12583039.0f) << 23);
+}
+
+/* exp_pair of |x| < 2^22 or NaN. */
+static fvec exp_pair_small(fvec x, fvec *n)
+{
+    *n = exp_round(x * M_LOG2E_F);
+    return exp_poly(fma(*n, (fvec) -LN2_LO, fma(*n, (fvec) -LN2_HI, x)));
 }
 
 static fvec exp_pair(fvec x, fvec *n)

@@ -4,6 +4,7 @@
  * Types go by their names: f32, f16, bf16, q8_0. T_f16 is what a pointer to one counts in: half; bf16 in ushort, q8_0 in
  * bytes. UNITS(q8_0, n): n elements in such units, n whole blocks.
  *     load_f16(p, j, dim)   vector j of the row of dim elements at p, dim a multiple of 8; lanes past the end are 0
+ *     load_aligned_f16(p, j, dim)   the same where rows are aligned to 16 bytes, WIDTH 8: 16 bytes at a time
  *     store_f16(v, p, j, dim)   the same, rounded to nearest even
  * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d * q[i].
  * WIDTH  4, 8 or 16 */
@@ -62,6 +63,26 @@ static __attribute__((always_inline)) vec load_q8_0(global const uchar *p, int j
     const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + j % (32 / WIDTH) * WIDTH);
     return PASTE(convert_float, WIDTH)(q) * vload_half(0, (global const half *) block);
 }
+
+#if WIDTH == 8
+static __attribute__((always_inline)) vec load_aligned_f32(global const float *p, int j, int dim)
+{
+    global const float4 *at = (global const float4 *) p + 2 * j;
+    return (vec) (at[0], at[1]);
+}
+
+static __attribute__((always_inline)) vec load_aligned_f16(global const half *p, int j, int dim)
+{
+    return vloada_half8(j, p);
+}
+
+static __attribute__((always_inline)) vec load_aligned_bf16(global const ushort *p, int j, int dim)
+{
+    return as_float8(convert_uint8(((global const ushort8 *) p)[j]) << 16);
+}
+
+#define load_aligned_q8_0 load_q8_0 /* blocks of 34 bytes are never aligned */
+#endif
 
 static __attribute__((always_inline)) void store_f32(vec v, global float *p, int j, int dim)
 {

@@ -3,6 +3,7 @@
  *
  * The selector, the tuner, the tests and the benchmark walk these lists. Order is preference among equals. */
 #include "registry.h"
+#include "append.h"
 #include "attn.h"
 #include "linear.h"
 #include "softmax.h"
@@ -19,12 +20,13 @@ const struct operation operations[OP_COUNT] = {
     [OP_LINEAR]      = OPERATION("linear", LINEAR_BUFFERS(ONE), LINEAR_SCALARS, .n_counts = 0),
     [OP_SOFTMAX]     = OPERATION("softmax", SOFTMAX_BUFFERS(ONE), SOFTMAX_SCALARS, .n_counts = 0),
     [OP_RMSNORM]     = OPERATION("rmsnorm", RMSNORM_BUFFERS(ONE), RMSNORM_SCALARS, .n_counts = 0),
-    [OP_ROPE_APPEND] = OPERATION("rope_append", ROPE_BUFFERS(ONE, float), ROPE_SCALARS, .n_counts = 0),
+    [OP_ROPE_APPEND] = OPERATION("rope_append", APPEND_BUFFERS(ONE), APPEND_SCALARS, .n_counts = 0),
     [OP_SWIGLU]      = OPERATION("swiglu", SWIGLU_BUFFERS(ONE), SWIGLU_SCALARS, .n_counts = 0),
     [OP_ADD]         = OPERATION("add", ADD_BUFFERS(ONE), ADD_SCALARS, .n_counts = 0),
     [OP_EMBED]       = OPERATION("embed", EMBED_BUFFERS(ONE, float), EMBED_SCALARS, .n_counts = 0),
     [OP_ARGMAX]      = OPERATION("argmax", ARGMAX_BUFFERS(ONE), ARGMAX_SCALARS, .n_counts = 0),
     [OP_SAMPLE]      = OPERATION("sample", SAMPLE_BUFFERS(ONE), SAMPLE_SCALARS, .n_counts = 0),
+    [OP_ATTN_MERGE]  = OPERATION("attn_merge", MERGE_BUFFERS(ONE), MERGE_SCALARS, .n_counts = 0),
 };
 
 const struct kernel *const kernels[] = {
@@ -34,7 +36,8 @@ const struct kernel *const kernels[] = {
     &linear_clblast,
 #endif
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
-    &small_rmsnorm, &small_rope_append_f32, &small_rope_append_f16, &small_swiglu, &small_add,
-    &small_embed_f32, &small_embed_f16, &small_argmax, &small_sample,
+    &append_group,
+    &small_rmsnorm, &small_swiglu, &small_add, &small_embed_f32, &small_embed_f16, &small_argmax, &small_sample,
+    &small_attn_merge,
     NULL,
 };

@@ -2,8 +2,7 @@
  * small.c - what the host must know about small.cl
  *
  * All variants have the same parameters and make the same choice, so that one program serves a model. rows and cols
- * of the problem mean: swiglu, add: 1 and n; rope_append: batch and n_heads + n_kv_heads; the others: the rows and
- * cols of x. */
+ * of the problem mean: swiglu, add: 1 and n; attn_merge: the rows and cols of out; the others: those of x. */
 #include "registry.h"
 #include "row_params.h"
 #include "small.h"
@@ -47,12 +46,6 @@ static struct geometry per_row(const struct problem *p, const struct device *d, 
     return groups(p->small.rows, cfg);
 }
 
-static struct geometry per_head(const struct problem *p, const struct device *d, const int *cfg)
-{
-    (void) d;
-    return groups(p->small.rows * p->small.cols, cfg);
-}
-
 /* Enough groups to fill the device, but none with less than four vectors an item. */
 static struct geometry per_stretch(const struct problem *p, const struct device *d, const int *cfg)
 {
@@ -72,9 +65,6 @@ const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", sm
 const struct kernel small_add = SMALL("add/group", OP_ADD, "add", small_reject, per_stretch);
 const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", small_reject, per_row);
 const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", small_reject, per_row);
+const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", small_reject, per_row);
 const struct kernel small_embed_f32 = SMALL("embed/group-f32", OP_EMBED, "embed_f32", small_reject_f32, per_row);
 const struct kernel small_embed_f16 = SMALL("embed/group-f16", OP_EMBED, "embed_f16", small_reject_f16, per_row);
-const struct kernel small_rope_append_f32 =
-    SMALL("rope_append/group-f32", OP_ROPE_APPEND, "rope_append_f32", small_reject_f32, per_head);
-const struct kernel small_rope_append_f16 =
-    SMALL("rope_append/group-f16", OP_ROPE_APPEND, "rope_append_f16", small_reject_f16, per_head);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * small.cl - the operations between attention and linear: rmsnorm, rope_append, swiglu, add, embed, argmax, sample
+ * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, embed, argmax, sample, attn_merge
  *
  * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h
  * and small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
@@ -27,115 +27,6 @@ kernel void rmsnorm(RMSNORM_BUFFERS(BUFFER_PARAM) RMSNORM_SCALARS(SCALAR_PARAM) 
     const float scale = 1.0f / sqrt(group_sum(part, lanes_sum(sum)) / cols + eps);
     for (size_t i = begin; i < cols; i += STRIDE)
         store(load(x + at, i, cols, 0.0f) * scale * load(w, i, cols, 0.0f), y + at, i, cols);
-}
-
-/* ---- rope_append: a group per (sequence, head); heads 0..H-1 turn q, the G after them do k and v ----------------- */
-
-struct angle {
-    float cosine, sine;
-};
-
-/* Of a turn given as a 0.64 binary fraction, its top 32 bits. The quadrant is split off in integers, so what is left,
- * at most an eighth of a turn, is rounded twice: the angle is right to 1.5e-7 rad. The polynomials are minimax on
- * [-pi/4, pi/4], 1 ulp. */
-static struct angle angle_of(u64 turn)
-{
-    const uint top = turn >> 32, quadrant = (top + (1u << 29)) >> 30;
-    const float a = (float) (int) (top - (quadrant << 30)) * 0x1.921fb6p-30f, a2 = a * a;
-
-    float s = fma(a2, -1.9515295891e-4f, 8.3321608736e-3f);
-    s = fma(s, a2, -1.6666654611e-1f);
-    s = fma(s * a2, a, a);
-    float c = fma(a2, 2.443315711809948e-5f, -1.388731625493765e-3f);
-    c = fma(c, a2, 4.166664568298827e-2f);
-    c = fma(c * a2, a2, fma(a2, -0.5f, 1.0f));
-
-    const float swap_s = quadrant & 1 ? c : s, swap_c = quadrant & 1 ? s : c;
-    struct angle r;
-    r.sine = quadrant & 2 ? -swap_s : swap_s;
-    r.cosine = (quadrant + 1) & 2 ? -swap_c : swap_c;
-    return r;
-}
-
-/* f16 is a constant at each call and folds away. */
-static void put(global void *to, bool f16, size_t i, float v)
-{
-    if (f16)
-        vstore_half_rte(v, i, (global half *) to);
-    else
-        ((global float *) to)[i] = v;
-}
-
-/* Writes the head from[0..D), rotated, to to[at..at+D), which may be the same place: one item reads and writes a
- * pair. */
-static void rotate(const struct rope_scalars *s, global const u64 *angles, int token, global const float *from,
-                   global void *to, size_t at, bool f16)
-{
-    const int pairs = s->rope_dim / 2;
-    for (int i = get_local_id(0); i < pairs; i += WG) {
-        const int i0 = s->neox ? i : 2 * i, i1 = s->neox ? i + pairs : 2 * i + 1;
-        const struct angle a = angle_of(angles[i] * (u64) token);
-        const float v0 = from[i0], v1 = from[i1];
-        put(to, f16, at + i0, fma(v0, a.cosine, -(v1 * a.sine)));
-        put(to, f16, at + i1, fma(v0, a.sine, v1 * a.cosine));
-    }
-    for (int i = s->rope_dim + get_local_id(0); i < s->head_dim; i += WG)
-        put(to, f16, at + i, from[i]);
-}
-
-/* First element of a token in the cache, head 0; -1: there is no such place, the row is to be skipped. */
-static i64 token_at(const struct rope_scalars *s, global const int *block_table, int b, int token)
-{
-    if (token < 0 || token >= s->max_len)
-        return -1;
-    int block = b, slot = token;
-    if (s->page_size > 0) {
-        if (token / s->page_size >= s->max_blocks)
-            return -1;
-        block = block_table[(size_t) b * s->max_blocks + token / s->page_size];
-        slot = token % s->page_size;
-    }
-    return block < 0 || block >= s->n_blocks ? -1 : block * s->block_stride + slot * s->token_stride;
-}
-
-/* A skipped row leaves q, too, as it is. */
-static void rope_append(const struct rope_scalars *s, global const u64 *angles, global const int *pos, global float *q,
-                        global const float *k, global const float *v, global const int *block_table,
-                        global void *k_cache, global void *v_cache, bool f16)
-{
-    const int slots = s->n_heads + s->n_kv_heads, b = get_group_id(0) / slots, head = get_group_id(0) % slots;
-    const int token = pos[b];
-    const i64 at = token_at(s, block_table, b, token);
-    if (at < 0)
-        return;
-    if (head < s->n_heads) {
-        global float *mine = q + ((size_t) b * s->n_heads + head) * s->head_dim;
-        rotate(s, angles, token, mine, mine, 0, false);
-        return;
-    }
-    const int g = head - s->n_heads;
-    const size_t from = ((size_t) b * s->n_kv_heads + g) * s->head_dim, to = at + g * s->head_stride;
-    rotate(s, angles, token, k + from, k_cache, to, f16);
-    for (int i = get_local_id(0); i < s->head_dim; i += WG)
-        put(v_cache, f16, to + i, v[from + i]);
-}
-
-#define SCALAR_VALUE(type, name) name,
-
-__attribute__((reqd_work_group_size(WG, 1, 1)))
-kernel void rope_append_f32(ROPE_BUFFERS(BUFFER_PARAM, float) ROPE_SCALARS(SCALAR_PARAM) int unused)
-{
-    ROPE_BUFFERS(BUFFER_BEGIN, float)
-    const struct rope_scalars s = {ROPE_SCALARS(SCALAR_VALUE)};
-    rope_append(&s, angles, pos, q, k, v, block_table, k_cache, v_cache, false);
-}
-
-__attribute__((reqd_work_group_size(WG, 1, 1)))
-kernel void rope_append_f16(ROPE_BUFFERS(BUFFER_PARAM, half) ROPE_SCALARS(SCALAR_PARAM) int unused)
-{
-    ROPE_BUFFERS(BUFFER_BEGIN, half)
-    const struct rope_scalars s = {ROPE_SCALARS(SCALAR_VALUE)};
-    rope_append(&s, angles, pos, q, k, v, block_table, k_cache, v_cache, true);
 }
 
 /* ---- swiglu, add: each group a stretch of the n elements --------------------------------------------------------- */
@@ -354,4 +245,44 @@ kernel void sample(SAMPLE_BUFFERS(BUFFER_PARAM) SAMPLE_SCALARS(SCALAR_PARAM) int
         ids[row] = walk(mine, begin, min(begin + CHUNK, n), top, inv_temperature, before, target);
     else
         ids[row] = walk(mine, 0, n, top, inv_temperature, 0, INFINITY);
+}
+
+/* ---- attn_merge: a group per row; every item finds the row's largest LSE and the weights itself ------------------- */
+
+/* Weights are exactly 1 for the largest, so the sum is at least 1, and one part alone comes out as it is. Those under
+ * 2^-126 are 0: such a part adds nothing, and a NaN or Inf in it NaN. */
+__attribute__((reqd_work_group_size(WG, 1, 1)))
+kernel void attn_merge(MERGE_BUFFERS(BUFFER_PARAM) MERGE_SCALARS(SCALAR_PARAM) int unused)
+{
+    MERGE_BUFFERS(BUFFER_BEGIN)
+    const size_t row = get_group_id(0), size = (size_t) rows * dim;
+    float top = -INFINITY;
+    for (size_t p = 0; p < n_parts; p++) {
+        const float l = lse_in[p * rows + row];
+        top = l > top ? l : top; /* NaN loses here, and shows in the sum of the weights */
+    }
+    fvec total = 0.0f;
+    for (size_t p = 0; p < n_parts; p++) {
+        const float l = lse_in[p * rows + row];
+        if (l != -INFINITY)
+            total += exp_plain((fvec) (l - top));
+    }
+    const fvec none = total == 0.0f ? (fvec) 1.0f : total;
+    for (size_t i = get_local_id(0) * VEC; i < dim; i += STRIDE) {
+        fvec sum = 0.0f;
+        for (size_t p = 0; p < n_parts; p++) {
+            const float l = lse_in[p * rows + row];
+            if (l != -INFINITY)
+                sum = fma(exp_plain((fvec) (l - top)), load(part + p * size + row * dim, i, dim, 0.0f), sum);
+        }
+        store(sum / none, out + row * dim, i, dim);
+    }
+    if (!HAS(lse))
+        return;
+    barrier(CLK_GLOBAL_MEM_FENCE); /* lse may lie on lse_in */
+    if (get_local_id(0) == 0) {
+        float lane[VEC];
+        VSTORE(total, lane);
+        lse[row] = top + log(lane[0]);
+    }
 }

@@ -63,7 +63,7 @@ typedef enum fdec_status {
     FDEC_E_UNSUPPORTED = -2, /* a valid problem that no kernel here can do on this device; the text says why */
     FDEC_E_MEMORY      = -3, /* host or device memory, or the plan's concurrent runs, ran out; try again later */
     FDEC_E_DEVICE      = -4, /* OpenCL failed, or there is no such device; the text has the call and the error */
-    FDEC_E_DATA        = -5  /* a tuning table could not be used */
+    FDEC_E_DATA        = -5  /* a tuning table, or another file, could not be used */
 } fdec_status;
 
 /* Short name of a status, e.g. "bad argument". Never NULL. */
@@ -246,7 +246,7 @@ typedef struct fdec_attn_args {
     fdec_buffer sinks;   /* optional: [H] f32: a score that takes weight and has no value */
     fdec_buffer phi;     /* optional: [H] f32 */
     fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest element) of
-                            each block's keys, as fdec_rope_append_run keeps them */
+                            each block's keys, as fdec_append_run keeps them */
     fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the last query
                             token. The caller zeroes a slot when it gets another sequence */
     fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside 0..n_slots-1: none */
@@ -282,6 +282,100 @@ FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue que
  * a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan is on
  * `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
 FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved);
+
+/* Reads a file of calibrated constants, as `flashdec-run --calibrate` writes it for a model: phi [n_layers, n_heads], a
+ * row of which, on the device, is args.phi of that layer. Host only. FDEC_E_DATA, and phi as it was: the file cannot be
+ * read, is no such file, or is for other sizes. */
+FDEC_API fdec_status fdec_phi_read(const char *path, uint32_t n_layers, uint32_t n_heads, float *phi);
+
+/* ---- rotary embedding and append ---------------------------------------------------------------------------------- */
+
+typedef enum fdec_rope_scaling {
+    FDEC_ROPE_UNSCALED = 0,
+    FDEC_ROPE_LINEAR   = 1, /* position interpolation */
+    FDEC_ROPE_YARN     = 2, /* "YaRN: Efficient Context Window Extension of Large Language Models", arXiv 2309.00071 */
+    FDEC_ROPE_LLAMA3   = 3  /* Llama 3.1 */
+} fdec_rope_scaling;
+
+/* How fast pair i of the dimensions turns, i in [0, rope_dim / 2): by w = base^(-2i / rope_dim) rad a token, which is
+ * n = w L / (2 pi) turns in the L = original_max_len tokens of training. A scaling makes it  (1 - r) w + r w / factor:
+ *   LINEAR  r = 1
+ *   YARN    r = (i - lo) / (hi - lo), within 0..1;  lo and hi: the i at which n is beta_fast and beta_slow, the one rounded
+ *           down, the other up, and kept within 0..rope_dim-1
+ *   LLAMA3  r = (high_freq_factor - n) / (high_freq_factor - low_freq_factor), within 0..1
+ * As in modeling_rope_utils.py of Hugging Face's transformers. A field that the scaling does not read must be 0. */
+typedef struct fdec_rope_params {
+    size_t size;
+    uint32_t rope_dim; /* dimensions that turn: even, >= 2 */
+    double base;       /* > 1: "rope theta", 10000 in many models */
+    fdec_rope_scaling scaling;
+    double factor;             /* LINEAR, YARN, LLAMA3: >= 1 */
+    uint32_t original_max_len; /* YARN, LLAMA3 */
+    double beta_fast, beta_slow;                 /* YARN; 0: 32 and 1 */
+    double low_freq_factor, high_freq_factor;    /* LLAMA3; 0: 1 and 4 */
+    double attn_factor;        /* what cosines and sines are multiplied by; 0: YARN 0.1 ln(factor) + 1, else 1 */
+    uint32_t yarn_unrounded;   /* 1: lo and hi are not rounded (gpt-oss) */
+} fdec_rope_params;
+#define FDEC_ROPE_PARAMS_INIT FDEC_INIT_(fdec_rope_params)
+
+/* For args.angles of fdec_append_run: turns per token as a 64-bit binary fraction, so that the device's angle is right
+ * to 1e-6 rad at any position. out[i] = frequency / (2 pi) * 2^64, i in [0, rope_dim / 2). Host only. *attn_factor: for
+ * args.attn_factor; NULL where it is 1. */
+FDEC_API fdec_status fdec_rope_angles(const fdec_rope_params *params, uint64_t *out, float *attn_factor);
+
+typedef enum fdec_rope_style {
+    FDEC_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1) */
+    FDEC_ROPE_NEOX        = 1  /* pairs (i, i + rope_dim/2) */
+} fdec_rope_style;
+
+typedef struct fdec_append_params {
+    size_t size;
+    uint32_t max_tokens;          /* the largest number of tokens of any run, of all sequences together */
+    uint32_t max_batch;           /* sequences; 0: max_tokens */
+    uint32_t max_len;             /* tokens a sequence may have */
+    uint32_t n_heads, n_kv_heads; /* H a multiple of G */
+    uint32_t head_dim;            /* of q and k: a multiple of 8, 8..576 */
+    uint32_t v_head_dim;          /* of v, likewise; 0: head_dim */
+    uint32_t rope_dim;            /* dimensions that turn, even; 0: head_dim */
+    uint32_t rope_begin;          /* the first of them; pairs are counted from it. rope_begin + rope_dim <= head_dim */
+    fdec_rope_style style;
+    fdec_type act_type;           /* of q, k and v: f32, f16, bf16 */
+    fdec_kv_layout kv;            /* as in fdec_attn_params */
+    uint32_t max_concurrent;      /* as in attention */
+} fdec_append_params;
+#define FDEC_APPEND_PARAMS_INIT FDEC_INIT_(fdec_append_params)
+
+FDEC_API fdec_status fdec_append_plan_create(fdec_ctx *ctx, const fdec_append_params *params, fdec_plan **plan);
+
+/* A row n is skipped, q included, where pos[n] is outside 0..max_len-1 or there is no place for it. The place is
+ *   slots given     slots[n] = block * page_size + slot (paged), sequence * T + token (contiguous);
+ *                   -1, and all that is outside the pool: none
+ *   paged           token pos[n] of sequence n / q_len, through its block table; ids outside the pool (-1): none
+ *   contiguous      token pos[n] of sequence n / q_len
+ * Two rows of one run must not have the same place. */
+typedef struct fdec_append_args {
+    size_t size;
+    uint32_t n_tokens;    /* N, rows of q, k and v; 0: max_tokens */
+    uint32_t q_len;       /* rows of each sequence; 0: 1. Not with slots */
+    float attn_factor;    /* of fdec_rope_angles; 0: 1 */
+    fdec_buffer pos;      /* [N] i32: positions, for the angle */
+    fdec_buffer slots;    /* optional: [N] i32 */
+    fdec_buffer angles;   /* [rope_dim / 2] u64, of fdec_rope_angles; absent: nothing turns, and q must be absent too */
+    fdec_buffer q;        /* [N, H, D] of act_type, in place */
+    fdec_buffer k, v;     /* [N, G, D] and [N, G, Dv] of act_type; they stay as they are */
+    fdec_buffer block_table; /* paged, without slots: [B, max_blocks] i32, B = ceil(N / q_len) */
+    fdec_buffer k_cache, v_cache;
+    fdec_buffer bounds;   /* optional: f32 [n_blocks, G, 2], raised to max |k| (Euclidean, rounded up) and max |v_d| of
+                             what is stored. A block is a page, or a sequence; the caller zeroes its entries when it
+                             hands it out. A row with an infinity or a NaN leaves +inf */
+} fdec_append_args;
+#define FDEC_APPEND_ARGS_INIT FDEC_INIT_(fdec_append_args)
+
+/* Turns q in place, turns k, and writes k and v to their places in the caches, in one kernel. f16 and bf16 are rounded
+ * to nearest even. Q8_0 as in ggml: d = max |x| / 127 rounded to f16, q = x times 1 / (the unrounded d), rounded, halves
+ * away from zero; a block with an infinity or a NaN reads as NaN. */
+FDEC_API fdec_status fdec_append_run(fdec_plan *plan, cl_command_queue queue, const fdec_append_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* ---- linear ------------------------------------------------------------------------------------------------------ */
 
@@ -372,36 +466,6 @@ typedef struct fdec_rmsnorm_args {
 FDEC_API fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_rmsnorm_args *args,
                                       cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* Angles of rotary embedding, one per pair of dimensions: turns per token as a 64-bit binary fraction, so that the
- * device's angle is right to 1e-6 rad at any position. out[i] = base^(-2i / rope_dim) / (2 pi) * 2^64,  i in [0,
- * rope_dim / 2). Host only. rope_dim even, >= 2; base > 1 and finite. */
-FDEC_API fdec_status fdec_rope_angles(uint32_t rope_dim, double base, uint64_t *out);
-
-typedef enum fdec_rope_style {
-    FDEC_ROPE_INTERLEAVED = 0, /* pairs (2i, 2i+1) */
-    FDEC_ROPE_NEOX        = 1  /* pairs (i, i + rope_dim/2) */
-} fdec_rope_style;
-
-/* Rotates q in place, and writes rotated k, and v, to token pos[b] of sequence b in the cache; k and v inputs stay as
- * they are. pos[b] < 0 skips row b; a position at or past `max_len`, or a block id outside the pool, is skipped too. */
-typedef struct fdec_rope_append_args {
-    size_t size;
-    uint32_t batch, n_heads, n_kv_heads, head_dim;
-    uint32_t rope_dim; /* dimensions that turn, even; 0: head_dim */
-    uint32_t max_len;  /* tokens a sequence may have */
-    fdec_rope_style style;
-    fdec_kv_layout kv;       /* as in fdec_attn_params */
-    fdec_buffer angles;      /* [rope_dim / 2] u64, of fdec_rope_angles */
-    fdec_buffer pos;         /* [B] i32 */
-    fdec_buffer q;           /* [B, H, D] f32, in place */
-    fdec_buffer k, v;        /* [B, G, D] f32 */
-    fdec_buffer block_table; /* paged: [B, max_blocks] i32 */
-    fdec_buffer k_cache, v_cache;
-} fdec_rope_append_args;
-#define FDEC_ROPE_APPEND_ARGS_INIT FDEC_INIT_(fdec_rope_append_args)
-FDEC_API fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args,
-                                          cl_uint n_wait, const cl_event *wait, cl_event *event);
-
 /* y[i] = gate[i] / (1 + e^-gate[i]) * up[i], n elements, f32. y may be the same buffer as gate or up. */
 typedef struct fdec_swiglu_args {
     size_t size;
@@ -459,6 +523,24 @@ typedef struct fdec_sample_args {
 #define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
 FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
+
+/* One attention from n over disjoint keys (a shared prefix and what follows it, shards, ranks), by what fdec_attn_run
+ * gives as out and lse:   out[r] = sum_i w_i part[i,r] / sum_i w_i,   w_i = e^(lse_in[i,r] - M),   lse[r] = M + ln sum_i w_i,
+ * M the largest lse_in of the row. A part whose lse_in is -inf had no keys: it has no weight and is not read. Of nothing
+ * but those, out is 0 and lse -inf; a NaN among lse_in makes the row NaN. Parts are added in order. A merged result is
+ * a part again: merging in any grouping gives the same up to rounding. A sink belongs to one part alone. */
+typedef struct fdec_attn_merge_args {
+    size_t size;
+    uint32_t rows, dim;  /* rows: of all sequences, query tokens and heads; dim: v_head_dim */
+    uint32_t n_parts;    /* 1..4096 */
+    fdec_buffer part;    /* [n_parts, rows, dim] f32 */
+    fdec_buffer lse_in;  /* [n_parts, rows] f32 */
+    fdec_buffer out;     /* [rows, dim] f32; may be where the first part is */
+    fdec_buffer lse;     /* optional: [rows] f32; may be where the first part's is */
+} fdec_attn_merge_args;
+#define FDEC_ATTN_MERGE_ARGS_INIT FDEC_INIT_(fdec_attn_merge_args)
+FDEC_API fdec_status fdec_attn_merge_run(fdec_ops *ops, cl_command_queue queue, const fdec_attn_merge_args *args,
+                                         cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,8 @@ static const char *const scheme_names[] = {
 };
 
 enum { MAX_HEAD_DIM = 576, MAX_Q_LEN = 64, MAX_GROUP = 128 };
-static const float max_phi_cap = 50; /* a score of at most this, whatever the row's own maximum, leaves phi = 0 in range */
+static const float max_phi_cap =
+    50; /* a score of at most this, whatever the row's own maximum, leaves phi = 0 in range */
 
 /* ---- plans ---- */
 
@@ -182,7 +183,7 @@ static fdec_phi_source phi_source_of(const struct attn_problem *p, const fdec_at
         return p->phi_source;
     if (p->softcap > 0 && p->softcap <= max_phi_cap)
         return FDEC_PHI_CONSTANT;
-    return a->bounds.mem                    ? FDEC_PHI_BOUNDS
+    return a->bounds.mem                   ? FDEC_PHI_BOUNDS
            : a->state.mem && !p->invariant ? FDEC_PHI_STATE
            : a->phi.mem                    ? FDEC_PHI_PER_HEAD
                                            : FDEC_PHI_CONSTANT;
@@ -262,12 +263,17 @@ fdec_status fdec_attn_run(fdec_plan *plan, cl_command_queue queue, const fdec_at
     p.attn.batch = a.batch;
     p.attn.len = a.max_len;
     p.attn.q_len = (int) a.q_len;
-    const struct ready *r = plan_pick(plan, &p, &g);
+    const fdec_plan *use = plan->adaption.online ? plan->adaption.online : plan;
+    const struct ready *r = plan_pick(use, &p, &g);
     const struct attn_scalars scalars = scalars_of(&p.attn, &a, &g);
     b.scalars = &scalars;
     bind_all(&b, &a);
     b.mem[ATTN_COUNTS] = plan->counts;
-    try_st(plan_enqueue(plan, r, &g, &p, &b, queue, n_wait, wait, event));
+    try_st(plan_enqueue(use, r, &g, &p, &b, queue, n_wait, wait, event));
+    if (use == plan)
+        atomic_fetch_add_explicit(&plan->adaption.parts,
+                                  (uint64_t) a.n_q * (uint64_t) p.attn.n_heads * (uint64_t) g.n_splits,
+                                  memory_order_relaxed);
 out:
     return st;
 }
@@ -279,15 +285,54 @@ size_t fdec_attn_state_bytes(const fdec_plan *plan, uint32_t n_slots)
 
 /* ---- counters ---- */
 
+static fdec_status read_counts(const fdec_plan *plan, cl_command_queue queue, cl_uint counts[ATTN_N_COUNTS])
+{
+    fdec_status st = FDEC_OK;
+    try_cl(clFinish(queue)); /* an out-of-order queue would not wait for the runs */
+    try_cl(clEnqueueReadBuffer(queue, plan->counts, CL_TRUE, 0, ATTN_N_COUNTS * sizeof *counts, counts, 0, NULL, NULL));
+out:
+    return st;
+}
+
 fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out)
 {
     fdec_status st = FDEC_OK;
     cl_uint counts[ATTN_N_COUNTS];
     require("fdec_attn_counts_read", plan != NULL && plan->problem.op == OP_ATTN && out != NULL);
     try_st(check_queue(plan->ctx, "fdec_attn_counts_read", queue, 0, NULL));
-    try_cl(clFinish(queue)); /* an out-of-order queue would not wait for the runs */
-    try_cl(clEnqueueReadBuffer(queue, plan->counts, CL_TRUE, 0, sizeof counts, counts, 0, NULL, NULL));
+    try_st(read_counts(plan, queue, counts));
     *out = (fdec_attn_counts){counts[ATTN_ROWS_RECOMPUTED], counts[ATTN_LENS_CLAMPED], counts[ATTN_BLOCKS_CLAMPED]};
+out:
+    return st;
+}
+
+enum {
+    LEAST_PARTS = 64,
+    HIGH_SHARE = 16 /* one in so many is high: what the redone ones cost is then what `online` costs */
+};
+
+#define ADAPT "fdec_attn_adapt"
+fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved)
+{
+    fdec_status st = FDEC_OK;
+    cl_uint counts[ATTN_N_COUNTS];
+    require(ADAPT, plan != NULL && plan->problem.op == OP_ATTN);
+    try_st(check_queue(plan->ctx, ADAPT, queue, 0, NULL));
+    struct adaption *a = &plan->adaption;
+    const uint64_t parts = atomic_load(&a->parts);
+    if (!a->online && plan_may_move(plan) && parts - a->parts_before >= LEAST_PARTS) {
+        try_st(read_counts(plan, queue, counts));
+        const uint32_t redone = counts[ATTN_ROWS_RECOMPUTED] - a->redone_before;
+        const bool is_high = (uint64_t) redone * HIGH_SHARE > parts - a->parts_before;
+        if (is_high && a->was_high)
+            try_st(plan_create(plan->ctx, &plan->problem, &(struct want){.family = "online"}, (uint32_t) plan->n_sets,
+                               &a->online));
+        a->parts_before = parts;
+        a->redone_before = counts[ATTN_ROWS_RECOMPUTED];
+        a->was_high = is_high;
+    }
+    if (moved)
+        *moved = a->online != NULL;
 out:
     return st;
 }

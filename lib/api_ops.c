@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * api_ops.c - the small operations: every argument is checked here, before anything is enqueued */
-#include "kv.h"
+#include "plan.h"
 #include "small.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 /* One plan per kernel; all share one program. */
-enum small { RMSNORM, ROPE_F32, ROPE_F16, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, N_SMALL };
+enum small { RMSNORM, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, MERGE, N_SMALL };
 static const struct {
     enum op op;
     fdec_type type;
 } smalls[N_SMALL] = {
-    [RMSNORM] = {OP_RMSNORM, FDEC_F32},
-    [ROPE_F32] = {OP_ROPE_APPEND, FDEC_F32},
-    [ROPE_F16] = {OP_ROPE_APPEND, FDEC_F16},
-    [SWIGLU] = {OP_SWIGLU, FDEC_F32},
-    [ADD] = {OP_ADD, FDEC_F32},
-    [EMBED_F32] = {OP_EMBED, FDEC_F32},
-    [EMBED_F16] = {OP_EMBED, FDEC_F16},
-    [ARGMAX] = {OP_ARGMAX, FDEC_F32},
+    [RMSNORM] = {OP_RMSNORM, FDEC_F32}, [SWIGLU] = {OP_SWIGLU, FDEC_F32},   [ADD] = {OP_ADD, FDEC_F32},
+    [EMBED_F32] = {OP_EMBED, FDEC_F32}, [EMBED_F16] = {OP_EMBED, FDEC_F16}, [ARGMAX] = {OP_ARGMAX, FDEC_F32},
     [SAMPLE] = {OP_SAMPLE, FDEC_F32},
+    [MERGE] = {OP_ATTN_MERGE, FDEC_F32},
 };
 
 struct fdec_ops {
@@ -114,86 +109,6 @@ fdec_status fdec_rmsnorm_run(fdec_ops *ops, cl_command_queue queue, const fdec_r
     const struct rmsnorm_scalars s = {(int32_t) a.rows, (int32_t) a.cols, a.eps};
     b.scalars = &s;
     try_st(run_small(ops, RMSNORM, a.rows, a.cols, &b, &call));
-out:
-    return st;
-}
-
-fdec_status fdec_rope_angles(uint32_t rope_dim, double base, uint64_t *out)
-{
-    fdec_status st = FDEC_OK;
-    const double two_pi = 6.283185307179586476925;
-    require("fdec_rope_angles", out != NULL);
-    require("fdec_rope_angles", rope_dim >= 2 && rope_dim % 2 == 0);
-    require("fdec_rope_angles", isfinite(base) && base > 1);
-    for (uint32_t i = 0; i < rope_dim / 2; i++)
-        out[i] = (uint64_t) ldexp(pow(base, -2.0 * i / rope_dim) / two_pi, 64);
-out:
-    return st;
-}
-
-#undef WHO
-#define WHO "fdec_rope_append_run"
-static fdec_status check_rope(fdec_rope_append_args *a)
-{
-    fdec_status st = FDEC_OK;
-    if (!a->rope_dim)
-        a->rope_dim = a->head_dim;
-    require(WHO, a->batch >= 1 && a->batch <= INT32_MAX);
-    require(WHO, a->n_kv_heads >= 1 && a->n_heads >= 1 && a->n_heads <= 65536 && a->n_heads % a->n_kv_heads == 0);
-    require(WHO, a->head_dim >= 1 && a->head_dim <= 65536);
-    require(WHO, a->rope_dim >= 2 && a->rope_dim % 2 == 0 && a->rope_dim <= a->head_dim);
-    require(WHO, a->max_len >= 1 && a->max_len <= INT32_MAX);
-    require(WHO, a->style == FDEC_ROPE_INTERLEAVED || a->style == FDEC_ROPE_NEOX);
-    require(WHO, a->kv.page_size || a->block_table.mem == NULL);
-    try_st(kv_layout_complete(WHO, &a->kv, a->batch, a->max_len, a->n_kv_heads, a->head_dim, a->head_dim));
-out:
-    return st;
-}
-
-static struct rope_scalars rope_scalars_of(const fdec_rope_append_args *a)
-{
-    return (struct rope_scalars){
-        .block_stride = a->kv.k.block_stride,
-        .token_stride = a->kv.k.token_stride,
-        .head_stride = a->kv.k.head_stride,
-        .batch = (int32_t) a->batch,
-        .n_heads = (int32_t) a->n_heads,
-        .n_kv_heads = (int32_t) a->n_kv_heads,
-        .head_dim = (int32_t) a->head_dim,
-        .rope_dim = (int32_t) a->rope_dim,
-        .max_len = (int32_t) a->max_len,
-        .neox = a->style == FDEC_ROPE_NEOX,
-        .page_size = (int32_t) a->kv.page_size,
-        .max_blocks = (int32_t) a->kv.max_blocks,
-        .n_blocks = (int32_t) a->kv.n_blocks,
-    };
-}
-
-fdec_status fdec_rope_append_run(fdec_ops *ops, cl_command_queue queue, const fdec_rope_append_args *args,
-                                 cl_uint n_wait, const cl_event *wait, cl_event *event)
-{
-    fdec_status st = FDEC_OK;
-    fdec_rope_append_args a;
-    struct binding b = {0};
-    begin(WHO);
-    try_st(check_rope(&a));
-    const uint64_t head = (uint64_t) a.batch * a.head_dim * F;
-    const uint64_t cache = kv_cache_bytes(&a.kv, &a.kv.k, a.n_kv_heads, a.head_dim);
-    const size_t element = type_align(a.kv.k.type);
-    buffer(WHO, 0, angles, (uint64_t) a.rope_dim / 2 * sizeof(uint64_t), sizeof(uint64_t));
-    buffer(WHO, 1, pos, (uint64_t) a.batch * I, I);
-    buffer(WHO, 2, q, head * a.n_heads, F);
-    buffer(WHO, 3, k, head * a.n_kv_heads, F);
-    buffer(WHO, 4, v, head * a.n_kv_heads, F);
-    if (a.kv.page_size) {
-        buffer(WHO, 5, block_table, (uint64_t) a.batch * a.kv.max_blocks * I, I);
-    }
-    buffer(WHO, 6, k_cache, cache, element);
-    buffer(WHO, 7, v_cache, cache, element);
-    const struct rope_scalars s = rope_scalars_of(&a);
-    b.scalars = &s;
-    const enum small which = a.kv.k.type == FDEC_F16 ? ROPE_F16 : ROPE_F32;
-    try_st(run_small(ops, which, a.batch, (int64_t) a.n_heads + a.n_kv_heads, &b, &call));
 out:
     return st;
 }
@@ -300,6 +215,31 @@ fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sa
     const struct sample_scalars s = {(int32_t) a.rows, (int32_t) a.cols, 1 / a.temperature};
     b.scalars = &s;
     try_st(run_small(ops, SAMPLE, a.rows, a.cols, &b, &call));
+out:
+    return st;
+}
+
+#undef WHO
+#define WHO "fdec_attn_merge_run"
+fdec_status fdec_attn_merge_run(fdec_ops *ops, cl_command_queue queue, const fdec_attn_merge_args *args, cl_uint n_wait,
+                                const cl_event *wait, cl_event *event)
+{
+    fdec_status st = FDEC_OK;
+    fdec_attn_merge_args a;
+    struct binding b = {0};
+    begin(WHO);
+    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX);
+    require(WHO, a.dim >= 1 && a.dim <= 65536);
+    require(WHO, a.n_parts >= 1 && a.n_parts <= 4096);
+    const uint64_t values = (uint64_t) a.rows * a.dim * F, rows = (uint64_t) a.rows * F;
+    buffer(WHO, 0, part, values * a.n_parts, F);
+    buffer(WHO, 1, lse_in, rows * a.n_parts, F);
+    buffer(WHO, 2, out, values, F);
+    try_st(check_buffer(ops->ctx, WHO, "lse", &a.lse, rows, F, OPTIONAL));
+    bind_buffer(&b, 3, &a.lse);
+    const struct merge_scalars s = {(int32_t) a.rows, (int32_t) a.dim, (int32_t) a.n_parts};
+    b.scalars = &s;
+    try_st(run_small(ops, MERGE, a.rows, a.dim, &b, &call));
 out:
     return st;
 }

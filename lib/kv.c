@@ -13,8 +13,9 @@ static fdec_status complete_cache(const char *who, const char *name, fdec_cache 
         return fail(FDEC_E_UNSUPPORTED, "%s: kv.%s.type %d is none of f32, f16, bf16, q8_0", who, name, (int) c->type);
     const int64_t block = (int64_t) type_block(c->type);
     if (dim % block)
-        return fail(FDEC_E_UNSUPPORTED, "%s: kv.%s is q8_0 and its head dimension %d is no multiple of its blocks of 32", who,
-                    name, (int) dim);
+        return fail(FDEC_E_UNSUPPORTED,
+                    "%s: kv.%s is q8_0 and its head dimension %d is no multiple of its blocks of 32", who, name,
+                    (int) dim);
     if (!c->token_stride)
         c->token_stride = n_kv_heads * dim;
     if (!c->head_stride)

@@ -82,6 +82,35 @@ static fdec_status make_counts(fdec_plan *plan)
     return err ? fail_cl(err, "clCreateBuffer(counters)") : FDEC_OK;
 }
 
+static void add_workspace(fdec_plan *plan, const struct choice *c)
+{
+    const struct problem largest = plan_largest_in(plan, &c->range);
+    const size_t bytes = c->kernel->geometry(&largest, &plan->ctx->device, c->cfg).workspace_bytes;
+    plan->workspace_bytes = MAX(plan->workspace_bytes, bytes);
+}
+
+/* Room for what fdec_attn_adapt may move the plan to: the size is constant for the plan's life. */
+static void add_workspace_of_online(fdec_plan *plan, const struct want *want)
+{
+    const fdec_ctx *ctx = plan->ctx;
+    struct choice choices[MAX_CHOICES];
+    int n = 0;
+    if (!plan_may_move(plan) || (want && want->kernel))
+        return;
+    const struct want online = {.family = "online", .no_table = want && want->no_table};
+    if (select_choices(&plan->problem, &online, &ctx->device, &ctx->tables, ctx->denied, choices, &n) == FDEC_OK)
+        for (int i = 0; i < n; i++)
+            add_workspace(plan, &choices[i]);
+}
+
+bool plan_may_move(const fdec_plan *plan)
+{
+    bool unified = false;
+    for (int i = 0; i < plan->n_ready; i++)
+        unified = unified || !strcmp(plan->ready[i].choice.kernel->family, "unified");
+    return unified && plan->problem.op == OP_ATTN && !plan->problem.attn.invariant;
+}
+
 fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
                         fdec_plan **out)
 {
@@ -98,10 +127,9 @@ fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct wan
         plan->ready[i].choice = choices[i];
         log_choice(plan, &choices[i]);
         try_st(make_ready(plan, &plan->ready[i]));
-        const struct problem largest = plan_largest_in(plan, &choices[i].range);
-        const size_t bytes = choices[i].kernel->geometry(&largest, &ctx->device, choices[i].cfg).workspace_bytes;
-        plan->workspace_bytes = MAX(plan->workspace_bytes, bytes);
+        add_workspace(plan, &choices[i]);
     }
+    add_workspace_of_online(plan, want);
     try_st(make_counts(plan));
     pthread_mutex_lock(&ctx->lock);
     *(choices[0].level == LEVEL_ANALYTIC ? &ctx->counters.plans_analytic : &ctx->counters.plans_from_table) += 1;
@@ -117,6 +145,7 @@ void fdec_plan_destroy(fdec_plan **plan)
 {
     if (!plan || !*plan)
         return;
+    fdec_plan_destroy(&(*plan)->adaption.online);
     for (int i = 0; i < (*plan)->n_ready; i++)
         release_ready(&(*plan)->ready[i], (*plan)->n_sets);
     if ((*plan)->counts)

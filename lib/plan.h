@@ -13,18 +13,31 @@ struct ready {
     atomic_flag *busy;               /* [n_sets] */
 };
 
+/* What fdec_attn_adapt knows. */
+struct adaption {
+    fdec_plan *online;          /* not NULL: runs go through this plan's kernels instead */
+    atomic_uint_fast64_t parts; /* (row, split) pairs enqueued under `unified` */
+    uint64_t parts_before;      /* at the last decision; likewise the two below */
+    uint32_t redone_before;
+    bool was_high;
+};
+
 struct fdec_plan {
     fdec_ctx *ctx;
     struct problem problem; /* at its largest */
     int n_sets, n_ready;
     struct ready ready[MAX_CHOICES];
     size_t workspace_bytes;
+    struct adaption adaption;
     cl_mem counts; /* operation.n_counts device counters, u32, zero at the start; NULL: none */
 };
 
 /* Checks nothing about p: api_*.c does. want may be NULL. max_concurrent 0: 8. */
 fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
                         fdec_plan **out);
+
+/* Does any choice of the plan use `unified`, so that fdec_attn_adapt may leave it? */
+bool plan_may_move(const fdec_plan *plan);
 
 /* The largest problem of the plan for which a choice can be taken. */
 struct problem plan_largest_in(const fdec_plan *plan, const struct range *r);

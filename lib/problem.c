@@ -52,18 +52,42 @@ static int attn_fields(struct attn_problem *a, struct field *f)
     return (int) ARRAY_LEN(list);
 }
 
+static int append_fields(struct append_problem *a, struct field *f)
+{
+    const struct field list[] = {
+        {.name = "rows", .kind = COUNT, .wide = &a->rows, .is_range = true, .max = max_size, .absent = 1},
+        {.name = "h", .kind = RATIO, .narrow = {&a->n_heads, &a->n_kv_heads}, .max = UINT16_MAX, .absent = -1},
+        {.name = "d", .kind = PAIR, .narrow = {&a->head_dim, &a->v_head_dim}, .max = 576, .multiple = 8, .absent = -1},
+        {.name = "act", .kind = TYPES, .type = {&a->act_type, &a->act_type}, .absent = FDEC_F32},
+    };
+    memcpy(f, list, sizeof list);
+    return (int) ARRAY_LEN(list);
+}
+
 static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
-    const struct field m = {.name = "m", .kind = COUNT, .wide = &p->linear.m, .is_range = true, .max = max_size, .absent = 1},
+    const struct field m = {.name = "m",
+                            .kind = COUNT,
+                            .wide = &p->linear.m,
+                            .is_range = true,
+                            .max = max_size,
+                            .absent = 1},
                        n = {.name = "n", .kind = COUNT, .wide = &p->linear.n, .max = max_size, .absent = -1},
                        k = {.name = "k", .kind = COUNT, .wide = &p->linear.k, .max = max_size, .absent = -1};
     const bool softmax = p->op == OP_SOFTMAX;
     memset(f, 0, MAX_FIELDS * sizeof *f);
-    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows, *col_count = softmax ? &p->softmax.cols : &p->small.cols;
-    const struct field rows = {.name = "rows", .kind = COUNT, .wide = row_count, .is_range = true, .max = max_size, .absent = 1},
+    int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows,
+            *col_count = softmax ? &p->softmax.cols : &p->small.cols;
+    const struct field rows = {.name = "rows",
+                               .kind = COUNT,
+                               .wide = row_count,
+                               .is_range = true,
+                               .max = max_size,
+                               .absent = 1},
                        cols = {.name = "cols", .kind = COUNT, .wide = col_count, .max = max_size, .absent = -1};
     switch (p->op) {
     case OP_ATTN: return attn_fields(&p->attn, f);
+    case OP_ROPE_APPEND: return append_fields(&p->append, f);
     case OP_LINEAR: f[0] = m, f[1] = n, f[2] = k; return 3;
     default: f[0] = rows, f[1] = cols; return 2;
     }
@@ -81,7 +105,9 @@ static int64_t field_get(const struct field *f)
 
 static int64_t field_get_second(const struct field *f)
 {
-    return f->kind == TYPES ? (int64_t) *f->type[1] : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1] : field_get(f);
+    return f->kind == TYPES                      ? (int64_t) *f->type[1]
+           : f->kind == PAIR || f->kind == RATIO ? *f->narrow[1]
+                                                 : field_get(f);
 }
 
 static void field_set(const struct field *f, int64_t v, int64_t second)
@@ -147,8 +173,8 @@ static void problem_types(const struct problem *p, fdec_type t[2])
     switch (p->op) {
     case OP_ATTN: t[0] = p->attn.kv.k.type, t[1] = p->attn.kv.v.type; break;
     case OP_LINEAR: t[0] = t[1] = p->linear.w_type; break;
-    case OP_EMBED:
-    case OP_ROPE_APPEND: t[0] = t[1] = p->small.type; break;
+    case OP_ROPE_APPEND: t[0] = p->append.kv.k.type, t[1] = p->append.kv.v.type; break;
+    case OP_EMBED: t[0] = t[1] = p->small.type; break;
     default: t[0] = t[1] = FDEC_F32;
     }
 }
@@ -156,16 +182,16 @@ static void problem_types(const struct problem *p, fdec_type t[2])
 /* What linear and the small operations have kernels for is their reject's to say; a quantised type is a cache's. */
 static bool set_types(struct problem *p, const fdec_type t[2])
 {
-    if (p->op == OP_ATTN) {
-        p->attn.kv.k.type = t[0], p->attn.kv.v.type = t[1];
+    if (p->op == OP_ATTN || p->op == OP_ROPE_APPEND) {
+        fdec_kv_layout *kv = p->op == OP_ATTN ? &p->attn.kv : &p->append.kv;
+        kv->k.type = t[0], kv->v.type = t[1];
         return true;
     }
     if (t[0] != t[1] || (t[0] != FDEC_F32 && t[0] != FDEC_F16))
         return false;
     switch (p->op) {
     case OP_LINEAR: p->linear.w_type = t[0]; return true;
-    case OP_EMBED:
-    case OP_ROPE_APPEND: p->small.type = t[0]; return true;
+    case OP_EMBED: p->small.type = t[0]; return true;
     default: return t[0] == FDEC_F32;
     }
 }
@@ -188,7 +214,7 @@ static void print_field(const struct field *f, char buf[PROBLEM_TEXT])
     const int64_t v[2] = {field_get(f), field_get_second(f)};
     append(buf, PROBLEM_TEXT, " %s=", f->name);
     if (f->kind == TYPES)
-        print_types((const fdec_type[2]) {(fdec_type) v[0], (fdec_type) v[1]}, buf);
+        print_types((const fdec_type[2]){(fdec_type) v[0], (fdec_type) v[1]}, buf);
     else if (f->kind == RATIO || v[0] != v[1])
         append(buf, PROBLEM_TEXT, "%" PRId64 "/%" PRId64, v[0], v[1]);
     else
@@ -244,6 +270,8 @@ static bool parse_field(const struct field *f, char *value)
     if (f->kind == TYPES) {
         fdec_type t[2];
         if (!parse_types(value, t) || !type_is_float(t[0]) || !type_is_float(t[1]))
+            return false;
+        if (f->type[0] == f->type[1] && t[0] != t[1])
             return false;
         field_set(f, t[0], t[1]);
         return true;
@@ -369,12 +397,18 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
             *f[i].wide = at[r++];
 }
 
+bool problem_pinned(const struct problem *p, int64_t at[N_RANGES])
+{
+    at[0] = 1, at[1] = 4096; /* one long sequence: where decoding spends its time */
+    return p->op == OP_ATTN && p->attn.invariant;
+}
+
 /* Keys that the query tokens of one sequence see: of any, and summed over them. */
 static void visible_keys(const struct attn_problem *a, double *any, double *sum)
 {
     int64_t lowest = a->len, total = 0;
     for (int i = 0; i < a->q_len; i++) {
-        const int64_t pos = a->len - a->q_len + i, hi = a->causal ? MAX(MIN(pos + 1, a->len), 0) : a->len,
+        const int64_t pos = a->len - a->q_len + i, hi = a->causal || a->window ? MAX(MIN(pos + 1, a->len), 0) : a->len,
                       lo = a->window ? MIN(MAX(pos - a->window + 1, 0), hi) : 0;
         lowest = MIN(lowest, lo);
         total += hi - lo;
@@ -389,8 +423,8 @@ static double attn_bytes(const struct attn_problem *a) /* q and out; K and V; le
     visible_keys(a, &any, &sum);
     const double key = (double) (type_bytes(a->kv.k.type, (uint64_t) a->head_dim) +
                                  type_bytes(a->kv.v.type, (uint64_t) a->v_head_dim));
-    const double row = (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) +
-                                 type_bytes(a->out_type, (uint64_t) a->v_head_dim));
+    const double row =
+        (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) + type_bytes(a->out_type, (uint64_t) a->v_head_dim));
     return (double) a->batch * (a->q_len * a->n_heads * row + any * a->n_kv_heads * key + 4);
 }
 
@@ -399,6 +433,14 @@ static double attn_flops(const struct attn_problem *a)
     double any, sum;
     visible_keys(a, &any, &sum);
     return 2.0 * (double) a->batch * a->n_heads * (a->head_dim + a->v_head_dim) * sum;
+}
+
+static double append_bytes(const struct append_problem *a) /* q twice; k and v, and where they go; pos */
+{
+    const uint64_t d = (uint64_t) a->head_dim, dv = (uint64_t) a->v_head_dim;
+    const double q = 2.0 * (double) type_bytes(a->act_type, d), kv = (double) type_bytes(a->act_type, d + dv),
+                 cache = (double) (type_bytes(a->kv.k.type, d) + type_bytes(a->kv.v.type, dv));
+    return (double) a->rows * (a->n_heads * q + a->n_kv_heads * (kv + cache) + 4);
 }
 
 double problem_bytes(const struct problem *p)
@@ -413,12 +455,13 @@ double problem_bytes(const struct problem *p)
         return (double) l->n * (double) l->k * t + 4.0 * (double) l->m * (double) (l->n + l->k);
     case OP_SOFTMAX: return 8.0 * (double) p->softmax.rows * (double) p->softmax.cols;
     case OP_RMSNORM: return 8 * rows * cols + 4 * cols;
-    case OP_ROPE_APPEND: return (4 + t) * rows * cols;
+    case OP_ROPE_APPEND: return append_bytes(&p->append);
     case OP_EMBED: return (4 + t) * rows * cols + 4 * rows;
     case OP_SWIGLU:
     case OP_ADD: return 12 * rows * cols;
     case OP_ARGMAX:
     case OP_SAMPLE: return 4 * rows * cols + 4 * rows;
+    case OP_ATTN_MERGE: return 12 * rows * cols + 8 * rows; /* of two parts */
     case OP_COUNT: break;
     }
     return 0;
@@ -431,6 +474,8 @@ double problem_flops(const struct problem *p)
     case OP_ATTN: return attn_flops(&p->attn);
     case OP_LINEAR: return 2.0 * (double) l->m * (double) l->n * (double) l->k;
     case OP_SOFTMAX: return 4.0 * (double) p->softmax.rows * (double) p->softmax.cols; /* an exp counts as one */
+    case OP_ROPE_APPEND: /* four products and two sums a pair */
+        return 3.0 * (double) p->append.rows * (p->append.n_heads + p->append.n_kv_heads) * p->append.head_dim;
     default: return 4.0 * (double) p->small.rows * (double) p->small.cols;
     }
 }

@@ -12,7 +12,7 @@
 
 enum op {
     OP_ATTN, OP_LINEAR, OP_SOFTMAX,
-    OP_RMSNORM, OP_ROPE_APPEND, OP_SWIGLU, OP_ADD, OP_EMBED, OP_ARGMAX, OP_SAMPLE,
+    OP_RMSNORM, OP_ROPE_APPEND, OP_SWIGLU, OP_ADD, OP_EMBED, OP_ARGMAX, OP_SAMPLE, OP_ATTN_MERGE,
     OP_COUNT
 };
 
@@ -38,9 +38,17 @@ struct softmax_problem {
     int64_t rows; /* range */
     int64_t cols;
 };
+struct append_problem {
+    int64_t rows; /* range: tokens of a run */
+    int n_heads, n_kv_heads, head_dim, v_head_dim, rope_begin, rope_dim;
+    bool neox;
+    fdec_type act_type;
+    int64_t batch, len; /* sequences, and the longest */
+    fdec_kv_layout kv;  /* every default filled in */
+};
 struct small_problem { /* the small operations: sizes are arguments of a run, only types choose the kernel */
     int64_t rows, cols;
-    fdec_type type; /* of the table (embed) or the cache (rope_append) */
+    fdec_type type; /* of the table (embed) */
 };
 
 struct problem {
@@ -49,6 +57,7 @@ struct problem {
         struct attn_problem attn;
         struct linear_problem linear;
         struct softmax_problem softmax;
+        struct append_problem append;
         struct small_problem small;
     };
 };
@@ -56,9 +65,10 @@ struct problem {
 enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
 
 /* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16/q8_0 b=1 h=32/8 d=192/128 q=8 n=4096 page=16 window=1024 act=bf16/f32",
- * "linear:f16 m=8 n=4096 k=4096", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096". Attention's pairs are
- * K and V, head_dim and v_head_dim, q and out, one number or type where both are the same. Scale, softcap, mask, strides,
- * phi and pool sizes are not part of the text: they do not change what is fastest. */
+ * "linear:f16 m=8 n=4096 k=4096", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096",
+ * "rope_append:f16/q8_0 rows=1 h=32/8 d=192/128 act=bf16". The pairs of attention and of rope_append are K and V,
+ * head_dim and v_head_dim, q and out, one number or type where both are the same. Scale, softcap, mask, strides, phi,
+ * pool sizes and what turns are not part of the text: they do not change what is fastest. */
 void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
 
 /* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1,
@@ -74,6 +84,9 @@ void problem_range(const struct problem *p, int64_t at[N_RANGES]);
 void problem_set_range(struct problem *p, const int64_t at[N_RANGES]);
 /* Their names, as in the text: {"b", "n"}, {"m", NULL}, {"rows", NULL}. */
 const char *const *problem_range_names(enum op op);
+
+/* True where every run takes the kernel chosen for the one point `at`, whatever its own range: batch-invariant attention. */
+bool problem_pinned(const struct problem *p, int64_t at[N_RANGES]);
 
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
 double problem_flops(const struct problem *p); /* multiply and add count as two */

@@ -382,16 +382,41 @@ static fdec_status forced(const struct search *s, struct choice *c)
     return fail(FDEC_E_UNSUPPORTED, "%s: %s: %s", text, k->name, why);
 }
 
+/* The choice for one point is taken for all. */
+static fdec_status pin(const struct search *s, const struct problem *p, struct choice out[MAX_CHOICES], int *n)
+{
+    int64_t at[N_RANGES];
+    char text[PROBLEM_TEXT];
+    int i = 0;
+    problem_range(s->p, at);
+    while (i < *n - 1 && !range_contains(&out[i].range, at))
+        i++;
+    out[0] = out[i];
+    out[0].range = everything();
+    *n = 1;
+    const char *why = out[0].kernel->reject(p, s->d, out[0].cfg);
+    if (!why)
+        return FDEC_OK;
+    problem_print(p, text);
+    return fail(FDEC_E_UNSUPPORTED, "%s, batch-invariant: %s: %s", text, out[0].kernel->name, why);
+}
+
 fdec_status select_choices(const struct problem *p, const struct want *want, const struct device *d,
                            const struct table_set *tables, const bool *denied, struct choice out[MAX_CHOICES], int *n)
 {
     static const struct want nothing;
-    struct search s = {.p = p, .want = want ? want : &nothing, .d = d, .tables = tables, .denied = denied};
+    struct problem point = *p;
+    int64_t at[N_RANGES];
+    const bool pinned = problem_pinned(p, at);
+    if (pinned)
+        problem_set_range(&point, at);
+    struct search s = {.p = &point, .want = want ? want : &nothing, .d = d, .tables = tables, .denied = denied};
     struct choice found[MAX_FOUND];
     int n_found = 0;
     problem_class(p, s.class_text);
     *n = 0;
     if (s.want->kernel && s.want->cfg) {
+        s.p = p;
         const fdec_status st = forced(&s, &out[0]);
         *n = st == FDEC_OK;
         return st;
@@ -401,7 +426,9 @@ fdec_status select_choices(const struct problem *p, const struct want *want, con
     *n = MIN(n_found, MAX_CHOICES - 1);
     memcpy(out, found, (size_t) *n * sizeof *out);
     *n = fill_gaps(&s, out, *n);
-    const fdec_status st = add_last(&s, out, n);
+    fdec_status st = add_last(&s, out, n);
+    if (st == FDEC_OK && pinned)
+        st = pin(&s, p, out, n);
     if (st != FDEC_OK)
         *n = 0;
     return st;

@@ -45,7 +45,7 @@ const char *fdec_status_name(fdec_status st)
     case FDEC_E_UNSUPPORTED: return "no kernel for this problem on this device";
     case FDEC_E_MEMORY: return "out of memory";
     case FDEC_E_DEVICE: return "OpenCL error";
-    case FDEC_E_DATA: return "bad tuning data";
+    case FDEC_E_DATA: return "bad data file";
     }
     return "unknown status";
 }

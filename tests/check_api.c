@@ -16,7 +16,7 @@ struct api {
     fdec_ctx *ctx;
     cl_command_queue queue;
     cl_mem pool;
-    fdec_plan *attn, *paged, *sources[3], *linear, *softmax; /* sources: of phi, from FDEC_PHI_PER_HEAD on */
+    fdec_plan *attn, *paged, *sources[3], *linear, *softmax, *append; /* sources: of phi, from FDEC_PHI_PER_HEAD on */
     fdec_ops *ops;
 };
 
@@ -53,6 +53,14 @@ static fdec_softmax_params softmax_params(void)
 {
     fdec_softmax_params p = FDEC_SOFTMAX_PARAMS_INIT;
     p.max_rows = 2, p.cols = 33;
+    return p;
+}
+
+static fdec_append_params append_params(void)
+{
+    fdec_append_params p = FDEC_APPEND_PARAMS_INIT;
+    p.max_tokens = 4, p.max_batch = 2, p.max_len = 20, p.n_heads = 4, p.n_kv_heads = 2, p.head_dim = 64;
+    p.kv.page_size = 4, p.kv.n_blocks = 10;
     return p;
 }
 
@@ -115,6 +123,23 @@ static void refuse_plans(const struct api *a)
     BAD_PLAN(softmax, max_rows = 0, FDEC_E_ARG, "max_rows");
     BAD_PLAN(softmax, cols = 0, FDEC_E_ARG, "cols");
     BAD_PLAN(softmax, impl = (fdec_softmax_impl) -1, FDEC_E_ARG, "impl");
+    BAD_PLAN(append, size = 0, FDEC_E_ARG, "size");
+    BAD_PLAN(append, max_tokens = 0, FDEC_E_ARG, "max_tokens");
+    BAD_PLAN(append, max_batch = 1u << 31, FDEC_E_ARG, "max_batch");
+    BAD_PLAN(append, max_len = 0, FDEC_E_ARG, "max_len");
+    BAD_PLAN(append, n_heads = 3, FDEC_E_ARG, "n_heads % p->n_kv_heads");
+    BAD_PLAN(append, n_kv_heads = 0, FDEC_E_ARG, "n_kv_heads");
+    BAD_PLAN(append, head_dim = 12, FDEC_E_ARG, "head_dim % 8");
+    BAD_PLAN(append, v_head_dim = 584, FDEC_E_ARG, "v_head_dim");
+    BAD_PLAN(append, rope_dim = 7, FDEC_E_ARG, "rope_dim % 2");
+    BAD_PLAN(append, rope_dim = 66, FDEC_E_ARG, "rope_dim <=");
+    BAD_PLAN(append, rope_begin = (p.rope_dim = 32, 33), FDEC_E_ARG, "rope_begin");
+    BAD_PLAN(append, style = (fdec_rope_style) 2, FDEC_E_ARG, "style");
+    BAD_PLAN(append, act_type = FDEC_Q8_0, FDEC_E_ARG, "act_type");
+    BAD_PLAN(append, kv.k.type = (fdec_type) 4, FDEC_E_UNSUPPORTED, "kv.k.type");
+    BAD_PLAN(append, v_head_dim = (p.kv.v.type = FDEC_Q8_0, 40), FDEC_E_UNSUPPORTED, "q8_0");
+    BAD_PLAN(append, kv.n_blocks = 0, FDEC_E_ARG, "kv.n_blocks");
+    BAD_PLAN(append, max_concurrent = 100000, FDEC_E_ARG, "max_concurrent");
 
     fdec_plan *plan = NULL;
     fdec_linear_params p = linear_params();
@@ -152,6 +177,8 @@ static void make_plans(struct api *a)
     must(a, "linear plan", fdec_linear_plan_create(a->ctx, &l, &a->linear));
     fdec_softmax_params s = softmax_params();
     must(a, "softmax plan", fdec_softmax_plan_create(a->ctx, &s, &a->softmax));
+    fdec_append_params append = append_params();
+    must(a, "append plan", fdec_append_plan_create(a->ctx, &append, &a->append));
     must(a, "small operations", fdec_ops_create(a->ctx, &a->ops));
 }
 
@@ -175,6 +202,16 @@ static fdec_linear_args linear_args(const struct api *a)
     fdec_linear_args x = FDEC_LINEAR_ARGS_INIT;
     x.x = part(a, 0), x.w = part(a, 1), x.bias = part(a, 2), x.residual = part(a, 3), x.y = part(a, 4),
     x.workspace = part(a, 6);
+    return x;
+}
+
+static fdec_append_args append_args(const struct api *a)
+{
+    fdec_append_args x = FDEC_APPEND_ARGS_INIT;
+    x.q_len = 2, x.pos = part(a, 0), x.angles = part(a, 1), x.q = part(a, 2), x.k = part(a, 3), x.v = part(a, 4);
+    x.block_table = part(a, 5), x.bounds = part(a, 6);
+    x.k_cache = x.v_cache =
+        (fdec_buffer){a->pool, POOL_BYTES - 4 * 10 * 4 * 2 * 64}; /* a cache fills the end of the pool */
     return x;
 }
 
@@ -258,6 +295,23 @@ static void refuse_runs(const struct api *a)
     BAD_RUN(softmax, a->softmax, y = end, "y needs");
     BAD_RUN(softmax, a->softmax, lse = end, "lse needs");
     BAD_RUN(softmax, a->attn, rows = 1, "plan");
+    BAD_RUN(append, a->append, size = 0, "size");
+    BAD_RUN(append, a->append, n_tokens = 5, "n_tokens");
+    BAD_RUN(append, a->append, q_len = 1, "q_len");
+    BAD_RUN(append, a->append, slots = (x.q_len = 0, x.pos), "block_table");
+    BAD_RUN(append, a->append, slots = x.pos, "q_len");
+    BAD_RUN(append, a->append, block_table = none, "block_table.mem");
+    BAD_RUN(append, a->append, angles = none, "angles");
+    BAD_RUN(append, a->append, q = none, "q.mem");
+    BAD_RUN(append, a->append, attn_factor = (float) (1 / 0.0), "attn_factor");
+    BAD_RUN(append, a->append, pos = none, "pos.mem");
+    BAD_RUN(append, a->append, k = end, "k needs");
+    BAD_RUN(append, a->append, v.offset_bytes += 2, "v.offset_bytes");
+    BAD_RUN(append, a->append, angles.offset_bytes += 4, "angles.offset_bytes");
+    BAD_RUN(append, a->append, k_cache = past, "k_cache needs");
+    BAD_RUN(append, a->append, v_cache = none, "v_cache.mem");
+    BAD_RUN(append, a->append, bounds = end, "bounds needs");
+    BAD_RUN(append, a->linear, n_tokens = 1, "plan");
 }
 
 #define SMALL(op, fields, st, text)                                                                                    \
@@ -287,18 +341,56 @@ static void refuse_small(const struct api *a)
     SMALL(argmax, (x.x = x.ids = p, x.rows = 1), FDEC_E_ARG, "cols");
     SMALL(sample, (x.x = x.u = x.ids = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "temperature");
     SMALL(sample, (x.x = x.ids = p, x.rows = 1, x.cols = 8, x.temperature = 1), FDEC_E_ARG, "u.mem");
-    SMALL(rope_append, (x.batch = 1, x.n_heads = 3, x.n_kv_heads = 2, x.head_dim = 8, x.max_len = 4), FDEC_E_ARG,
-          "n_kv_heads");
-    SMALL(rope_append, (x.batch = 1, x.n_heads = 2, x.n_kv_heads = 2, x.head_dim = 8, x.max_len = 4, x.rope_dim = 10),
-          FDEC_E_ARG, "rope_dim");
-    SMALL(rope_append, (x.batch = 1, x.n_heads = 2, x.n_kv_heads = 2, x.head_dim = 8, x.max_len = 4), FDEC_E_ARG,
-          "angles");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "rows");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.n_parts = 2), FDEC_E_ARG, "dim");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.dim = 8), FDEC_E_ARG, "n_parts");
+    SMALL(attn_merge, (x.part = x.out = p, x.rows = 2, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "lse_in.mem");
+    SMALL(attn_merge, (x.part = end, x.lse_in = x.out = p, x.rows = 1, x.dim = 1, x.n_parts = 2), FDEC_E_ARG,
+          "part needs");
+    SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.lse = end, x.rows = 2, x.dim = 8, x.n_parts = 2), FDEC_E_ARG,
+          "lse needs");
 
-    uint64_t angles[4];
-    refused(a, "odd rope_dim", fdec_rope_angles(7, 1e4, angles), FDEC_E_ARG, "rope_dim");
-    refused(a, "base 1", fdec_rope_angles(8, 1, angles), FDEC_E_ARG, "base");
     fdec_add_args x = FDEC_ADD_ARGS_INIT;
     refused(a, "no ops", fdec_add_run(NULL, a->queue, &x, 0, NULL, NULL), FDEC_E_ARG, "ops");
+}
+
+static fdec_rope_params rope_params(void)
+{
+    fdec_rope_params p = FDEC_ROPE_PARAMS_INIT;
+    p.rope_dim = 8, p.base = 1e4, p.scaling = FDEC_ROPE_YARN, p.factor = 4, p.original_max_len = 100;
+    return p;
+}
+
+#define BAD_ROPE(change, part)                                                                                         \
+    do {                                                                                                               \
+        fdec_rope_params p = rope_params();                                                                            \
+        p.change;                                                                                                      \
+        refused(a, "angles, " #change, fdec_rope_angles(&p, angles, &factor), FDEC_E_ARG, part);                       \
+    } while (0)
+
+static void refuse_angles(const struct api *a)
+{
+    uint64_t angles[4];
+    float factor;
+    const fdec_rope_params good = rope_params();
+    BAD_ROPE(size = 0, "size");
+    BAD_ROPE(rope_dim = 7, "rope_dim");
+    BAD_ROPE(rope_dim = 0, "rope_dim");
+    BAD_ROPE(base = 1, "base");
+    BAD_ROPE(scaling = (fdec_rope_scaling) 4, "scaling");
+    BAD_ROPE(scaling = FDEC_ROPE_UNSCALED, "factor");
+    BAD_ROPE(scaling = FDEC_ROPE_LINEAR, "original_max_len");
+    BAD_ROPE(factor = 0.5, "factor");
+    BAD_ROPE(original_max_len = 0, "original_max_len");
+    BAD_ROPE(beta_fast = 0.5, "beta_fast");
+    BAD_ROPE(beta_slow = -1, "beta_slow");
+    BAD_ROPE(yarn_unrounded = 2, "yarn_unrounded");
+    BAD_ROPE(low_freq_factor = 1, "low_freq_factor");
+    BAD_ROPE(high_freq_factor = (p.scaling = FDEC_ROPE_LLAMA3, 1), "high_freq_factor");
+    BAD_ROPE(beta_fast = (p.scaling = FDEC_ROPE_LLAMA3, 32), "beta_fast");
+    BAD_ROPE(attn_factor = -1, "attn_factor");
+    refused(a, "no angles", fdec_rope_angles(&good, NULL, &factor), FDEC_E_ARG, "out");
+    refused(a, "no place for yarn's factor", fdec_rope_angles(&good, angles, NULL), FDEC_E_ARG, "attn_factor");
 }
 
 /* Queue and wait list, and buffers and queues of another cl_context. */
@@ -434,9 +526,11 @@ void check_api(struct check *c)
     refuse_plans(&a);
     refuse_devices(&a);
     make_plans(&a);
-    if (a.attn && a.paged && a.sources[0] && a.sources[1] && a.sources[2] && a.linear && a.softmax && a.ops) {
+    if (a.attn && a.paged && a.sources[0] && a.sources[1] && a.sources[2] && a.linear && a.softmax && a.append &&
+        a.ops) {
         refuse_runs(&a);
         refuse_small(&a);
+        refuse_angles(&a);
         refuse_queues(&a);
         clFinish(a.queue);
         err = clEnqueueReadBuffer(a.queue, a.pool, CL_TRUE, 0, sizeof after, after, 0, NULL, NULL);
@@ -451,6 +545,7 @@ void check_api(struct check *c)
         fdec_plan_destroy(&a.sources[i]);
     fdec_plan_destroy(&a.linear);
     fdec_plan_destroy(&a.softmax);
+    fdec_plan_destroy(&a.append);
     fdec_ops_destroy(&a.ops);
     clReleaseMemObject(a.pool);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * check_small.c - every small operation through the public calls, against double arithmetic (rope_append: check_rope.c)
+ * check_small.c - every small operation through the public calls, against double arithmetic (append: check_append.c)
  *
  * Runs once for each work-group shape that a device can lead to, by FLASHDEC_PRETEND, or as the caller has set that.
  * The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no OpenCL. */
@@ -311,6 +311,138 @@ static void check_sample(void)
     check_sample_same();
 }
 
+/* ---- attn_merge ------------------------------------------------------------------------------------------------- */
+
+struct merge {
+    int rows, dim, n_parts;
+    float *part, *lse_in, *out, *lse; /* out, lse: what came back */
+};
+
+enum { MERGE_PLAIN, MERGE_WIDE, MERGE_SOME_NONE, MERGE_ALL_NONE, MERGE_NAN_LSE, MERGE_NAN_PART, MERGE_ROWS };
+
+/* One row of each kind. What belongs to a part without keys is NaN: it may not be read. */
+static struct merge merge_make(int dim, int n_parts)
+{
+    const size_t n = (size_t) MERGE_ROWS * dim;
+    struct merge m = {MERGE_ROWS,
+                      dim,
+                      n_parts,
+                      floats(n * n_parts, -3, 3),
+                      floats((size_t) MERGE_ROWS * n_parts, -4, 9),
+                      floats(n, 0, 0),
+                      floats(MERGE_ROWS, 0, 0)};
+    for (int p = 0; p < n_parts; p++) {
+        float *lse = m.lse_in + (size_t) p * MERGE_ROWS;
+        lse[MERGE_WIDE] = uniform(-300, 60);
+        if (p % 3 != 1)
+            lse[MERGE_SOME_NONE] = -INFINITY;
+        lse[MERGE_ALL_NONE] = -INFINITY;
+        for (int row = 0; row < MERGE_ROWS; row++)
+            for (int i = 0; i < dim && lse[row] == -INFINITY; i++)
+                m.part[(size_t) p * n + (size_t) row * dim + i] = NAN;
+    }
+    m.lse_in[(size_t) (n_parts / 2) * MERGE_ROWS + MERGE_NAN_LSE] = NAN;
+    m.part[(size_t) (n_parts - 1) * n + MERGE_NAN_PART * dim + dim / 2] = NAN;
+    return m;
+}
+
+static void merge_free(struct merge *m)
+{
+    free(m->part), free(m->lse_in), free(m->out), free(m->lse);
+}
+
+static void merge_run(struct merge *m, bool in_place)
+{
+    const size_t n = (size_t) m->rows * m->dim, rows = m->rows;
+    fdec_attn_merge_args a = FDEC_ATTN_MERGE_ARGS_INIT;
+    a.rows = m->rows, a.dim = m->dim, a.n_parts = m->n_parts;
+    a.part = put(m->part, n * m->n_parts * 4, 4), a.lse_in = put(m->lse_in, rows * m->n_parts * 4, 4);
+    a.out = in_place ? a.part : put(NULL, n * 4, 4), a.lse = in_place ? a.lse_in : put(NULL, rows * 4, 4);
+    ran(fdec_attn_merge_run(t.ops, t.queue, &a, 0, NULL, NULL), "attn_merge");
+    float *all = floats(n * m->n_parts, 0, 0), *all_lse = floats(rows * m->n_parts, 0, 0);
+    get(a.out, all, "attn_merge"), get(a.lse, all_lse, "attn_merge");
+    memcpy(m->out, all, n * 4), memcpy(m->lse, all_lse, rows * 4);
+    free(all), free(all_lse);
+    drop();
+}
+
+/* A weight e^x errs by 4 U of exp and |x| U of the rounding of x; n additions of rounded products; in the quotient that
+ * comes from both sides, and 2.5 ulp. Weights under 2^-126 are 0. The logarithm turns the sum's relative error into an
+ * absolute one; 3 ulp of its own, and one addition. times: of a result that was merged in as many levels. */
+static void merge_compare(const struct merge *m, double times, const char *what)
+{
+    const size_t n = (size_t) m->rows * m->dim;
+    double *want = malloc(n * sizeof *want), *bound = malloc(n * sizeof *bound), lse[MERGE_ROWS], lse_bound[MERGE_ROWS];
+    must(want && bound, "malloc");
+    for (int row = 0; row < m->rows; row++) {
+        double top = -INFINITY, sum = 0, sum_error = 0;
+        for (int p = 0; p < m->n_parts; p++)
+            top = fmax(top, m->lse_in[p * m->rows + row]);
+        for (int i = -1; i < m->dim; i++) { /* -1: the weights themselves */
+            double total = 0, error = 0, tiny = 0;
+            for (int p = 0; p < m->n_parts; p++) {
+                const double x = m->lse_in[p * m->rows + row] - top;
+                if (m->lse_in[p * m->rows + row] == -INFINITY)
+                    continue;
+                const double value = i < 0 ? 1 : m->part[p * n + (size_t) row * m->dim + i];
+                total += exp(x) * value;
+                error += exp(x) * fabs(value) * (m->n_parts + 4 + fabs(x)) * U;
+                tiny += 0x1p-126 * fabs(value);
+            }
+            if (i < 0) {
+                sum = total, sum_error = error + tiny;
+                continue;
+            }
+            const size_t at = (size_t) row * m->dim + i;
+            want[at] = top == -INFINITY && !isnan(sum) ? 0 : total / sum;
+            bound[at] = top == -INFINITY
+                            ? 0
+                            : times * ((error + tiny + fabs(want[at]) * sum_error) / sum + 5 * U * fabs(want[at]));
+        }
+        lse[row] = top + log(sum);
+        lse_bound[row] =
+            top == -INFINITY ? 0 : times * (sum_error / sum + (6 * fabs(log(sum)) + fabs(lse[row]) + fabs(top)) * U);
+    }
+    compare(m->out, want, bound, n, what, m->n_parts, m->dim);
+    compare(m->lse, lse, lse_bound, m->rows, what, m->n_parts, 1);
+    free(want), free(bound);
+}
+
+/* The first parts and the others merged apart, then together. */
+static void check_merge_grouping(int dim, int n_parts)
+{
+    struct merge all = merge_make(dim, n_parts);
+    const int first = n_parts / 2;
+    const size_t n = (size_t) all.rows * dim, rows = all.rows;
+    struct merge halves = {all.rows,          dim, 2, floats(2 * n, 0, 0), floats(2 * rows, 0, 0), floats(n, 0, 0),
+                           floats(rows, 0, 0)};
+    for (int half = 0; half < 2; half++) {
+        struct merge m = all;
+        m.part += half * first * n, m.lse_in += half * first * rows;
+        m.n_parts = half ? n_parts - first : first;
+        merge_run(&m, false);
+        memcpy(halves.part + half * n, all.out, n * 4), memcpy(halves.lse_in + half * rows, all.lse, rows * 4);
+    }
+    merge_run(&halves, false);
+    memcpy(all.out, halves.out, n * 4), memcpy(all.lse, halves.lse, rows * 4);
+    merge_compare(&all, 2, "attn_merge of merged");
+    merge_free(&all), merge_free(&halves);
+}
+
+static void check_merge(void)
+{
+    static const int dims[] = {8, 1, 15, 16, 17, 24, 64, 72, 128, 136, 192, 256, 512, 576},
+                     n_parts[] = {1, 2, 3, 7, 100};
+    for (size_t i = 0; i < COUNT(dims) && wanted(dims[i]); i++)
+        for (size_t p = 0; p < COUNT(n_parts); p++) {
+            struct merge m = merge_make(dims[i], n_parts[p]);
+            merge_run(&m, (i + p) % 2);
+            merge_compare(&m, 1, "attn_merge");
+            merge_free(&m);
+        }
+    check_merge_grouping(72, 9);
+}
+
 /* ---- all of it, on one shape of device -------------------------------------------------------------------------- */
 
 static void run_setup(const char *pretend)
@@ -324,8 +456,9 @@ static void run_setup(const char *pretend)
     check_elementwise();
     check_embed();
     check_argmax();
-    check_rope();
+    check_append();
     check_sample();
+    check_merge();
     fdec_ops_destroy(&t.ops);
     fdec_ctx_destroy(&t.ctx);
 }

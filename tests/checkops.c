@@ -131,11 +131,69 @@ double half_value(uint16_t h)
     return h & 0x8000 ? -v : v;
 }
 
-double half_nearest(double v)
+/* To `bits` significant bits, fewer below 2^least, infinity above `most`. */
+static double round_to(double v, int bits, int least, double most)
 {
     int e;
+    if (!isfinite(v))
+        return v;
     frexp(v, &e); /* |v| in [2^(e-1), 2^e) */
-    e = e < -13 ? -13 : e;
-    const double r = ldexp(rint(ldexp(v, 11 - e)), e - 11);
-    return fabs(r) > 65504 ? copysign(INFINITY, v) : r;
+    e = e <= least ? least + 1 : e;
+    const double r = ldexp(rint(ldexp(v, bits - e)), e - bits);
+    return fabs(r) > most ? copysign(INFINITY, v) : r;
+}
+
+double half_nearest(double v)
+{
+    return round_to(v, 11, -14, 65504);
+}
+
+double nearest(fdec_type type, double v)
+{
+    return type == FDEC_F16 ? half_nearest(v) : type == FDEC_BF16 ? round_to(v, 8, -126, 0x1.fep127) : (float) v;
+}
+
+static uint16_t half_bits(double v)
+{
+    int e;
+    const double a = fabs(v);
+    const int sign = signbit(v) ? 0x8000 : 0;
+    if (!isfinite(v))
+        return (uint16_t) (sign | (isnan(v) ? 0x7e00 : 0x7c00));
+    frexp(a, &e);
+    return (uint16_t) (sign | (a < 0x1p-14 ? (int) ldexp(a, 24) : (e + 14) * 1024 + (int) ldexp(a, 11 - e) - 1024));
+}
+
+double element(fdec_type type, const void *array, size_t i)
+{
+    const unsigned char *block = (const unsigned char *) array + i / 32 * 34; /* of Q8_0 */
+    const int8_t *q = (const int8_t *) block + 2;
+    uint16_t h;
+    uint32_t bits;
+    float f;
+    memcpy(&h, type == FDEC_Q8_0 ? (const void *) block : (const uint16_t *) array + i, sizeof h);
+    switch (type) {
+    case FDEC_F16: return half_value(h);
+    case FDEC_Q8_0: return half_value(h) * q[i % 32];
+    case FDEC_BF16: bits = (uint32_t) h << 16; break;
+    default: memcpy(&bits, (const float *) array + i, sizeof bits);
+    }
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+void put_element(fdec_type type, void *array, size_t i, double v)
+{
+    const float f = (float) v;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if (type == FDEC_F32)
+        ((float *) array)[i] = f;
+    else
+        ((uint16_t *) array)[i] = type == FDEC_F16 ? half_bits(v) : (uint16_t) (bits >> 16);
+}
+
+size_t array_bytes(fdec_type type, size_t n)
+{
+    return type == FDEC_Q8_0 ? n / 32 * 34 : type == FDEC_F32 ? 4 * n : 2 * n;
 }

@@ -53,7 +53,14 @@ void compare(const float *got, const double *want, const double *bound, size_t n
 double half_value(uint16_t h);
 double half_nearest(double v);
 
+/* The same for f32, f16 and bf16, and element i of an array of them; Q8_0 can only be read. put_element: v is a value
+ * of the type. */
+double nearest(fdec_type type, double v);
+double element(fdec_type type, const void *array, size_t i);
+void put_element(fdec_type type, void *array, size_t i, double v);
+size_t array_bytes(fdec_type type, size_t n);
+
 bool wanted(size_t n); /* a row of n elements: not too long for --tiny */
 
-void check_rope(void);
+void check_append(void);
 #endif

@@ -14,7 +14,10 @@ static const char *const keys[] = {
     "op",    "problem", "device",    "driver",     "kernel",   "config",      "median_us",       "ci95_us",
     "bytes", "flops",   "read_gbps", "fma_gflops", "floor_us", "floor_share", "max_error_ratio", "peers",
 };
-enum { N_KEYS = sizeof keys / sizeof *keys };
+static const char *const fit_keys[] = {
+    "op", "problem", "device", "driver", "a_us", "b_us_per_token", "max_relative_residual",
+};
+enum { N_KEYS = sizeof keys / sizeof *keys, N_FIT_KEYS = sizeof fit_keys / sizeof *fit_keys };
 
 static int line_number, n_wrong;
 
@@ -39,17 +42,29 @@ static void check_text(const json_t *o, const char *key)
     expect(s && *s, key);
 }
 
-static void check_keys(const json_t *o)
+static void check_keys(const json_t *o, const char *const *want, size_t n)
 {
     const char *key;
     json_t *value;
     size_t i = 0;
     json_object_foreach((json_t *) o, key, value)
     {
-        expect(i < N_KEYS && !strcmp(key, keys[i]), key);
+        expect(i < n && !strcmp(key, want[i]), key);
         i++;
     }
-    expect(i == N_KEYS, "number of keys");
+    expect(i == n, "number of keys");
+}
+
+/* The line behind those of --contexts. That b is positive depends on the machine; that it is a number does not. */
+static void check_fit(const json_t *o)
+{
+    check_keys(o, fit_keys, N_FIT_KEYS);
+    for (size_t i = 1; i < 4; i++)
+        check_text(o, fit_keys[i]);
+    for (size_t i = 4; i < N_FIT_KEYS; i++)
+        expect(json_is_number(json_object_get(o, fit_keys[i])), fit_keys[i]);
+    const double worst = json_number_value(json_object_get(o, "max_relative_residual"));
+    expect(worst >= 0 && worst < 10, "max_relative_residual is not in 0..10");
 }
 
 static int near(double a, double b)
@@ -98,10 +113,15 @@ static void check_line(const char *line, const char *op)
         expect(0, e.text);
         return;
     }
-    check_keys(o);
+    const char *own = json_string_value(json_object_get(o, "op"));
+    if (own && !strcmp(own, "fit")) {
+        check_fit(o);
+        json_decref(o);
+        return;
+    }
+    check_keys(o, keys, N_KEYS);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         check_text(o, texts[i]);
-    const char *own = json_string_value(json_object_get(o, "op"));
     expect(own && (!strcmp(op, "any") || !strcmp(op, own)), "op is another one");
     check_times(o);
     check_parts(o);

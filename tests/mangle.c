@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * mangle.c - makes a GGUF file wrong in one chosen place, or a tiny right one
  *
- *     mangle tiny OUT [tied] [f16]              a small random model
+ *     mangle tiny OUT [tied] [f16] [wide]       a small random model
  *     mangle truncate IN OUT BYTES              its first bytes
  *     mangle u32|u64 IN OUT OFFSET VALUE        a number at a byte of the file
  *     mangle kv IN OUT KEY u32|u64|f32 VALUE    a metadata value (of an array: after its type and length, of a string:
@@ -113,10 +113,11 @@ int main(int argc, char **argv)
         die("what?");
     const char *how = argv[1];
     if (strcmp(how, "tiny") == 0) {
-        struct tiny_options o = {false, false};
+        struct tiny_options o = {false};
         for (int i = 3; i < argc; i++) {
             o.tied |= strcmp(argv[i], "tied") == 0;
             o.f16 |= strcmp(argv[i], "f16") == 0;
+            o.wide |= strcmp(argv[i], "wide") == 0;
         }
         size_t n;
         unsigned char *p = tiny_gguf(o, &n);

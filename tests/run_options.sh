@@ -88,11 +88,50 @@ want=${want}programs_from_cacherows_recomputedtabletable_leveldevice
 decode "$tmp/got" -n 4 --quiet
 [ ! -s "$tmp/err" ] || fail "--quiet without --stats is not quiet"
 decode "$tmp/got" --help
-for option in model prompt tokens n-predict temp seed scheme linear kv context ignore-eos ids logits stats quiet help version; do
+for option in model prompt tokens n-predict temp seed scheme linear kv calibrate phi context ignore-eos ids logits stats quiet help version; do
     grep -q -- "--$option" "$tmp/got" || fail "--help does not know --$option"
 done
 decode "$tmp/got" --version
-decode "$tmp/a" --ids -n 20 --ignore-eos --kv f16
+# Every type of cache decodes, and one that rounds little changes nothing here.
+"$mangle" tiny "$tmp/wide.gguf" wide
+for kind in f16 bf16 q8_0; do
+    decode "$tmp/a" --ids -n 20 --ignore-eos -m "$tmp/wide.gguf" -p abcb --kv $kind
+    [ "$(wc -w <"$tmp/a")" -eq 20 ] || fail "--kv $kind: not 20 tokens"
+done
+decode "$tmp/got" --ids -n 20 --ignore-eos --kv f16
+same "$tmp/want" "$tmp/got" "an f16 cache changes the tokens of a model whose choices are not close"
+refused 1 'no multiple of its blocks of 32' -m "$model" --kv q8_0
+
+# A prompt in chunks gives what it gives token by token, whatever the chunk's tail.
+decode "$tmp/all" --ids -n 50 --ignore-eos -c 64
+for n_prompt in 32 33 34; do
+    head=$(cut -d ' ' -f 1-$((n_prompt - 1)) "$tmp/all" | tr ' ' ,)
+    cut -d ' ' -f $n_prompt- "$tmp/all" >"$tmp/rest"
+    decode "$tmp/got" --ids -n $((51 - n_prompt)) --ignore-eos -c 64 --tokens "1,$head"
+    same "$tmp/rest" "$tmp/got" "a prompt of $n_prompt tokens does not continue as it was"
+done
+
+# Calibration: a file for 2 layers of 2 heads, that --phi takes; with it or with a wrong one the tokens stay the same.
+decode "$tmp/got" --calibrate "$tmp/phi.json" --tokens "1,$head" --stats json
+[ "$(stat generated_tokens)" -eq 0 ] || fail "--calibrate generated tokens"
+grep -q '"schema": "flashdec-phi", "version": 1, "model": "model.gguf", "n_layers": 2, "n_heads": 2,' "$tmp/phi.json" ||
+    fail "the head of the calibration file: $(cat "$tmp/phi.json")"
+decode "$tmp/got" --ids -n 20 --ignore-eos --scheme unified --phi "$tmp/phi.json"
+same "$tmp/want" "$tmp/got" "calibrated constants change the tokens"
+sed 's/\[\[[^,]*,/[[300,/; s/^ *\[[^,]*,/[-300,/' "$tmp/phi.json" >"$tmp/wrong.json"
+decode "$tmp/got" --ids -n 20 --ignore-eos --scheme unified --phi "$tmp/wrong.json" --stats json
+same "$tmp/want" "$tmp/got" "wrong constants change the tokens"
+[ "$(stat rows_recomputed)" -gt 0 ] || fail "wrong constants were never noticed"
+cp "$tmp/phi.json" "$tmp/before.json"
+refused 1 'cannot\|No such' -m "$model" --calibrate "$tmp/none/phi.json" --quiet
+same "$tmp/phi.json" "$tmp/before.json" "a refused calibration"
+head -c 100 "$tmp/phi.json" >"$tmp/cut.json"
+refused 1 'cut.json: line' -m "$model" --phi "$tmp/cut.json"
+sed 's/"n_heads": 2/"n_heads": 4/' "$tmp/phi.json" >"$tmp/heads.json"
+refused 1 'heads.json: is not for 2 layers of 2 heads' -m "$model" --phi "$tmp/heads.json"
+refused 1 'none.json' -m "$model" --phi "$tmp/none.json"
+refused 2 'only the unified scheme' -m "$model" --phi "$tmp/phi.json" --scheme online
+[ "$(find "$tmp" -name 'phi.json.*' | wc -l)" -eq 0 ] || fail "--calibrate left a temporary file"
 
 # Ctrl-C: what was decoded is out, the statistics come, exit status 130.
 "$mangle" kv "$model" "$tmp/long.gguf" llama.context_length u32 400000

@@ -11,6 +11,7 @@ enum {
     N_HEADS = 2,
     N_KV_HEADS = 1,
     HEAD_DIM = 8,
+    WIDE_HEAD_DIM = 32,
     N_FF = 24,
     N_LAYERS = 2,
     N_CTX = 64,
@@ -120,7 +121,7 @@ static void put_vocabulary(struct bytes *b)
                                       : (uint32_t) tiny_pieces[i - TINY_PIECE_0].type);
 }
 
-static uint64_t put_metadata(struct bytes *b)
+static uint64_t put_metadata(struct bytes *b, bool wide)
 {
     kv_string(b, "general.architecture", "llama");
     kv_u32(b, "general.alignment", ALIGNMENT);
@@ -134,6 +135,10 @@ static uint64_t put_metadata(struct bytes *b)
     put_u32(b, F32);
     put_f32(b, 1e-5f);
 
+    if (wide) {
+        kv_u32(b, "llama.attention.key_length", WIDE_HEAD_DIM);
+        kv_u32(b, "llama.attention.value_length", WIDE_HEAD_DIM);
+    }
     put_string(b, "flashdec.nested"); /* two arrays of two arrays of one number: legal, and nobody's */
     put_u32(b, ARRAY);
     put_u32(b, ARRAY);
@@ -149,25 +154,25 @@ static uint64_t put_metadata(struct bytes *b)
     }
     put_vocabulary(b);
     kv_u32(b, "tokenizer.ggml.eos_token_id", 2);
-    return 10 + 5;
+    return 10 + 5 + (wide ? 2 : 0);
 }
 
-static int list_tensors(struct tensor *t, bool tied)
+static int list_tensors(struct tensor *t, bool tied, uint64_t head_dim)
 {
     int n = 0;
     t[n++] = (struct tensor){"token_embd.weight", {N_EMBD, N_VOCAB}, 1};
     t[n++] = (struct tensor){"output_norm.weight", {N_EMBD, 0}, 2};
     if (!tied)
         t[n++] = (struct tensor){"output.weight", {N_EMBD, N_VOCAB}, 1};
-    static const struct {
+    const struct {
         const char *name;
         uint64_t dims[2];
     } parts[] = {
         {"attn_norm", {N_EMBD, 0}},
-        {"attn_q", {N_EMBD, N_HEADS * HEAD_DIM}},
-        {"attn_k", {N_EMBD, N_KV_HEADS * HEAD_DIM}},
-        {"attn_v", {N_EMBD, N_KV_HEADS * HEAD_DIM}},
-        {"attn_output", {N_HEADS * HEAD_DIM, N_EMBD}},
+        {"attn_q", {N_EMBD, N_HEADS * head_dim}},
+        {"attn_k", {N_EMBD, N_KV_HEADS * head_dim}},
+        {"attn_v", {N_EMBD, N_KV_HEADS * head_dim}},
+        {"attn_output", {N_HEADS * head_dim, N_EMBD}},
         {"ffn_norm", {N_EMBD, 0}},
         {"ffn_gate", {N_EMBD, N_FF}},
         {"ffn_up", {N_EMBD, N_FF}},
@@ -219,13 +224,13 @@ unsigned char *tiny_gguf(struct tiny_options o, size_t *n)
 {
     struct bytes b = {NULL, 0, 0};
     struct tensor t[MAX_TENSORS];
-    const int n_tensors = list_tensors(t, o.tied);
+    const int n_tensors = list_tensors(t, o.tied, o.wide ? WIDE_HEAD_DIM : HEAD_DIM);
     put(&b, "GGUF", 4);
     put_u32(&b, 3);
     put_u64(&b, (uint64_t) n_tensors);
     const size_t at = b.n;
     put_u64(&b, 0);
-    const uint64_t n_kv = put_metadata(&b);
+    const uint64_t n_kv = put_metadata(&b, o.wide);
     memcpy(b.p + at, &n_kv, sizeof n_kv);
 
     uint64_t offset = 0;

@@ -8,6 +8,7 @@
 
 struct tiny_options {
     bool tied; /* no output.weight; otherwise it is a copy of the embedding, so that the results are the same */
+    bool wide; /* heads of 32 dimensions instead of 8: what a q8_0 cache needs */
     bool f16;  /* all tensors, also the vectors; all weights are exact in f16, so that the results are the same */
 };
 

@@ -48,10 +48,17 @@ refused 2 '--batch 1x: ' attn --batch 1x
 refused 2 '--context -5: ' attn --context -5
 refused 2 '--context 99999999999999999999: ' attn --context 99999999999999999999
 refused 2 '--m is no option of attn' attn --m 4
-refused 2 '--q-len 2: ' attn --q-len 2
-refused 2 '--act f16: ' attn --act f16
+refused 2 '--q-len 65: ' attn --q-len 65
+refused 2 '--act q8_0: ' attn --act q8_0
 refused 2 '--act bf16: ' linear --act bf16
-refused 2 '--kv q8_0: ' attn --kv q8_0
+refused 2 '--v-type q4_0: ' attn --v-type q4_0
+refused 2 '--window 0: ' attn --window 0
+refused 2 'multiple' attn --kv q8_0 --head-dim 72
+refused 2 '--contexts 16: ' attn --contexts 16
+refused 2 '--contexts 16,16,16: ' attn --contexts 16,16,16
+refused 2 '--contexts 16,0,32: ' attn --contexts 16,0,32
+refused 2 '--contexts 16,32,64,: ' attn --contexts 16,32,64,
+refused 2 'exclude each other' attn --context 16 --contexts 16,32,64
 refused 2 '--kv f: ' attn --kv f
 refused 2 '--scheme fast: ' attn --scheme fast
 refused 2 '--weights q4_0: ' linear --weights q4_0
@@ -82,6 +89,15 @@ has '"naive three-kernel"'
 lines attn 1 attn --batch 3 --heads 4 --head-dim 32 --context 300 --scheme pair --page-size 16 --no-peers
 has '-pair","config"'
 has 'b=3 h=4/4 d=32 n=300 page=16"'
+lines attn 1 attn --heads 8 --kv-heads 2 --head-dim 64 --v-head-dim 32 --context 300 --q-len 3 --kv bf16 --v-type q8_0 --act f16 --window 200
+has '"problem":"attn:bf16/q8_0 b=1 h=8/2 d=64/32 q=3 n=300 window=200 act=f16"'
+has '"peers":[]'
+lines attn 1 attn --heads 8 --kv-heads 2 --head-dim 64 --context 300 --kv q8_0 --page-size 7
+has '"problem":"attn:q8_0 b=1 h=8/2 d=64 n=300 page=7"'
+lines any 4 attn --heads 4 --head-dim 32 --no-peers --contexts 200,400,800
+has '"op":"fit","problem":"attn:f16 h=4/4 d=32 b=1"'
+"$bench" attn --heads 4 --head-dim 32 --no-peers --rounds 3 --contexts 200,400,800 >"$dir/out" 2>"$dir/err" || wrong '--contexts for people'
+has 'us * context, largest relative residual'
 lines linear 1 linear --m 3 --n 200 --k 333 --weights f32
 for impl in gemv flat gemm; do
     lines linear 1 linear --m 2 --n 256 --k 256 --impl $impl --no-peers

@@ -67,6 +67,9 @@ has '"error": '
 run 0 --self-test
 has ' pass '
 grep -q FAIL "$dir/out" && wrong 'a self-test failed'
+for problem in 'attn:q8_0/bf16 .* q=5 ' 'attn:bf16/q8_0 .* page=7 '; do
+    has " pass  $problem"
+done
 for variant in unified online pair gemv flat gemm; do
     has " pass .*$variant"
 done

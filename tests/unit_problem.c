@@ -40,6 +40,7 @@ static void text_of_every_operation(void **state)
         {"embed:f16 rows=1 cols=64", "embed:f16 cols=64", "embed:f16 cols=64", OP_EMBED},
         {"argmax:f32 rows=1 cols=64", "argmax:f32 cols=64", "argmax:f32 cols=64", OP_ARGMAX},
         {"sample:f32 rows=1 cols=64", "sample:f32 cols=64", "sample:f32 cols=64", OP_SAMPLE},
+        {"attn_merge:f32 rows=8 cols=64", "attn_merge:f32 cols=64", "attn_merge:f32 cols=64 rows=8", OP_ATTN_MERGE},
     };
     unsigned seen = 0;
     (void) state;

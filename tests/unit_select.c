@@ -77,6 +77,7 @@ const struct operation operations[OP_COUNT] = {
     [OP_EMBED] = {.name = "embed"},
     [OP_ARGMAX] = {.name = "argmax"},
     [OP_SAMPLE] = {.name = "sample"},
+    [OP_ATTN_MERGE] = {.name = "attn_merge"},
 };
 
 /* ---- asking ---- */

@@ -17,9 +17,11 @@ static const char help[] =
     "Checks the kernel the library would choose, then times it beside the roofline of the machine and other "
     "libraries.\n"
     "\n"
-    "attn:     --batch B (1)  --heads H (32)  --kv-heads G (as H)  --head-dim D (128)  --context T (2048)\n"
-    "          --kv f32|f16 (f16)  --page-size P (contiguous)  --scheme unified|online|pair (the library's choice)\n"
-    "          --q-len 1  --act f32 (no others yet)\n"
+    "attn:     --batch B (1)  --heads H (32)  --kv-heads G (as H)  --head-dim D (128)  --v-head-dim D (as K's)\n"
+    "          --context T (2048)  --contexts T,T,T,... (a line each, then the fit time = a + b * T)\n"
+    "          --kv f32|f16|bf16|q8_0 (f16)  --v-type T (as K's)  --act f32|f16|bf16, of q and out (f32)\n"
+    "          --q-len Q, 1..64 (1)  --window W (all keys)  --page-size P (contiguous)\n"
+    "          --scheme unified|online|pair (the library's choice)\n"
     "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
     "          --impl gemv|flat|gemm (the library's choice)  --sweep (M = 1..64, a line each)  --act f32 (no other "
     "yet)\n"
@@ -43,7 +45,7 @@ static const struct {
 } commands[] = {{"attn", ATTN}, {"linear", LINEAR}, {"softmax", SOFTMAX}, {"all", ALL}};
 
 /* clang-format off */
-enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, CONTEXT, Q_LEN, PAGE_SIZE, KV, SCHEME, M, N, K, WEIGHTS, PACKED, SWEEP, ACT,
+enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS, PACKED, SWEEP, ACT,
        ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
@@ -58,10 +60,14 @@ static struct flag {
     [HEADS]     = {"heads", ATTN, .max = INT32_MAX, .number = 32},
     [KV_HEADS]  = {"kv-heads", ATTN, .max = INT32_MAX},
     [HEAD_DIM]  = {"head-dim", ATTN, .max = INT32_MAX, .number = 128},
+    [V_HEAD_DIM] = {"v-head-dim", ATTN, .max = INT32_MAX},
     [CONTEXT]   = {"context", ATTN, .max = INT32_MAX, .number = 2048},
-    [Q_LEN]     = {"q-len", ATTN, .max = 1, .number = 1},
+    [CONTEXTS]  = {"contexts", ATTN, .values = ""},
+    [Q_LEN]     = {"q-len", ATTN, .max = 64, .number = 1},
+    [WINDOW]    = {"window", ATTN, .max = INT32_MAX},
     [PAGE_SIZE] = {"page-size", ATTN, .max = INT32_MAX},
-    [KV]        = {"kv", ATTN, .values = "f32 f16", .word = "f16"},
+    [KV]        = {"kv", ATTN, .values = "f32 f16 bf16 q8_0", .word = "f16"},
+    [V_TYPE]    = {"v-type", ATTN, .values = "f32 f16 bf16 q8_0"},
     [SCHEME]    = {"scheme", ATTN, .values = "unified online pair"},
     [M]         = {"m", LINEAR, .max = INT32_MAX, .number = 1},
     [N]         = {"n", LINEAR, .max = INT32_MAX, .number = 4096},
@@ -69,7 +75,7 @@ static struct flag {
     [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
     [PACKED]    = {.name = "packed", .commands = LINEAR},
     [SWEEP]     = {.name = "sweep", .commands = LINEAR},
-    [ACT]       = {"act", ATTN | LINEAR, .values = "f32", .word = "f32"},
+    [ACT]       = {"act", ATTN | LINEAR, .values = "f32 f16 bf16", .word = "f32"},
     [ROWS]      = {"rows", SOFTMAX, .max = INT32_MAX, .number = 1},
     [COLS]      = {"cols", SOFTMAX, .max = INT32_MAX, .number = 32000},
     [IMPL]      = {"impl", LINEAR | SOFTMAX, .values = ""},
@@ -81,11 +87,19 @@ static struct flag {
     [VERSION]   = {.name = "version", .commands = EVERY},
 };
 
+enum { MAX_CONTEXTS = 64 };
+static int64_t contexts[MAX_CONTEXTS]; /* of --contexts */
+static int n_contexts;
+
 static const char *const usual_problems[] = {
     "attn:f16 b=1 h=32/32 d=128 n=2048",
     "attn:f16 b=1 h=32/8 d=128 n=8192",
     "attn:f32 b=1 h=32/8 d=128 n=2048",
     "attn:f16 b=8 h=32/8 d=128 n=2048 page=16",
+    "attn:q8_0 b=1 h=32/8 d=128 n=8192",
+    "attn:q8_0 b=8 h=32/8 d=128 n=2048 page=16",
+    "attn:f16 b=1 h=32/8 d=128 q=8 n=2048",
+    "attn:f16 b=2 h=32/8 d=128 q=8 n=2048 page=16",
     "linear:f16 m=1 n=4096 k=4096",
     "linear:f16 m=8 n=4096 k=4096",
     "linear:f16 m=64 n=4096 k=4096",
@@ -146,6 +160,25 @@ static bool find_command(const char *name, enum command *command)
     return usage("%s: no such benchmark; there are attn, linear, softmax, all", name);
 }
 
+/* "2048,4096,8192": three or more, and not all the same, so that a line through them says something. */
+static bool parse_contexts(const char *text)
+{
+    bool differ = false;
+    for (const char *c = text;; c++) {
+        char *end;
+        errno = 0;
+        const long long n = strtoll(c, &end, 10);
+        if (errno || *c < '1' || *c > '9' || n > INT32_MAX || (*end && *end != ',') || n_contexts == MAX_CONTEXTS)
+            return usage("--contexts %s: no list of 3 to %d numbers with commas between them", text, MAX_CONTEXTS);
+        contexts[n_contexts++] = n;
+        differ |= n != contexts[0];
+        if (*end == 0)
+            break;
+        c = end;
+    }
+    return (n_contexts >= 3 && differ) || usage("--contexts %s: three or more, not all the same", text);
+}
+
 static bool parse(int argc, char **argv, enum command *command)
 {
     struct option options[N_OPTIONS + 1] = {0};
@@ -163,8 +196,14 @@ static bool parse(int argc, char **argv, enum command *command)
     for (int i = 0; i < N_OPTIONS; i++)
         if (flags[i].given && !(flags[i].commands & *command))
             return usage("--%s is no option of %s", flags[i].name, argv[optind]);
+    if (*command == LINEAR && strcmp(flags[ACT].word, "f32") != 0)
+        return usage("--act %s: linear takes f32 alone", flags[ACT].word);
+    if (flags[CONTEXT].given && flags[CONTEXTS].given)
+        return usage("--context and --contexts exclude each other");
     if (flags[PACKED].given)
         return usage("--packed: this version reads weights as they lie in the file");
+    if (flags[CONTEXTS].given && !parse_contexts(flags[CONTEXTS].word))
+        return false;
     const char *impls = *command == LINEAR ? "gemv flat gemm" : "three-pass online two-pass";
     if (flags[IMPL].given && !among(impls, flags[IMPL].word))
         return usage("--impl %s: one of: %s", flags[IMPL].word, impls);
@@ -173,16 +212,30 @@ static bool parse(int argc, char **argv, enum command *command)
 
 /* ---- problems ---- */
 
+static int64_t number_or(int flag, int otherwise)
+{
+    return flags[flags[flag].given ? flag : otherwise].number;
+}
+
+static void print_attn(char text[PROBLEM_TEXT])
+{
+    snprintf(text, PROBLEM_TEXT,
+             "attn:%s/%s b=%" PRId64 " h=%" PRId64 "/%" PRId64 " d=%" PRId64 "/%" PRId64 " q=%" PRId64 " n=%" PRId64
+             " act=%s",
+             flags[KV].word, flags[flags[V_TYPE].given ? V_TYPE : KV].word, flags[BATCH].number, flags[HEADS].number,
+             number_or(KV_HEADS, HEADS), flags[HEAD_DIM].number, number_or(V_HEAD_DIM, HEAD_DIM), flags[Q_LEN].number,
+             flags[CONTEXT].number, flags[ACT].word);
+    if (flags[PAGE_SIZE].given)
+        append(text, PROBLEM_TEXT, " page=%" PRId64, flags[PAGE_SIZE].number);
+    if (flags[WINDOW].given)
+        append(text, PROBLEM_TEXT, " window=%" PRId64, flags[WINDOW].number);
+}
+
 static bool make_problem(enum command command, struct problem *p)
 {
     char text[PROBLEM_TEXT] = "", why[256] = "";
     if (command == ATTN) {
-        snprintf(text, sizeof text, "attn:%s b=%" PRId64 " h=%" PRId64 "/%" PRId64 " d=%" PRId64 " n=%" PRId64,
-                 flags[KV].word, flags[BATCH].number, flags[HEADS].number,
-                 flags[KV_HEADS].given ? flags[KV_HEADS].number : flags[HEADS].number, flags[HEAD_DIM].number,
-                 flags[CONTEXT].number);
-        if (flags[PAGE_SIZE].given)
-            append(text, sizeof text, " page=%" PRId64, flags[PAGE_SIZE].number);
+        print_attn(text);
     } else if (command == LINEAR) {
         snprintf(text, sizeof text, "linear:%s m=%" PRId64 " n=%" PRId64 " k=%" PRId64, flags[WEIGHTS].word,
                  flags[M].number, flags[N].number, flags[K].number);
@@ -217,11 +270,35 @@ static enum outcome bench_sweep(struct bench *b, struct problem *p, const char *
     return worst;
 }
 
+/* A line for each context, then the fit, if all of them were timed. */
+static enum outcome bench_contexts(struct bench *b, const char *family)
+{
+    static double context[MAX_CONTEXTS], us[MAX_CONTEXTS];
+    enum outcome worst = BENCH_OK;
+    struct problem p;
+    for (int i = 0; i < n_contexts; i++) {
+        flags[CONTEXT].number = contexts[i];
+        if (!make_problem(ATTN, &p))
+            return BENCH_REFUSED;
+        const enum outcome o = bench_problem(b, &p, family);
+        worst = MAX(worst, o);
+        if (o == BENCH_REFUSED)
+            break;
+        context[i] = (double) contexts[i];
+        us[i] = b->last_us;
+    }
+    if (worst == BENCH_OK)
+        bench_print_fit(b, &p, context, us, n_contexts);
+    return worst;
+}
+
 static enum outcome bench_command(struct bench *b, enum command command, struct problem *p)
 {
     const char *family = command == ATTN ? flags[SCHEME].word : flags[IMPL].word;
     if (command == ALL)
         return bench_usual(b);
+    if (flags[CONTEXTS].given)
+        return bench_contexts(b, family);
     return flags[SWEEP].given ? bench_sweep(b, p, family) : bench_problem(b, p, family);
 }
 

@@ -18,6 +18,7 @@ struct bench {
     int rounds;
     bool json, peers;
     int n_printed;
+    double last_us; /* median of the last problem; 0: it was not timed */
 };
 
 /* One contestant of a problem: the library's plan, or a peer. */
@@ -39,6 +40,10 @@ enum outcome { BENCH_OK, BENCH_WRONG, BENCH_ERROR, BENCH_REFUSED };
 /* Checks, times and prints one problem: exactly one line, or none and a message (BENCH_ERROR, or BENCH_REFUSED: the
  * problem itself is not possible). family: NULL, or what the choice is restricted to. */
 enum outcome bench_problem(struct bench *b, const struct problem *p, const char *family);
+
+/* Prints the line time = a + b * context through n measured points, and by how much it misses the worst one. p: the
+ * problem at any of the contexts. */
+void bench_print_fit(struct bench *b, const struct problem *p, const double *context, const double *us, int n);
 
 /* Fills peers[] with what is installed, can do p, and gives the right result; returns how many. chosen: the library's
  * kernel, no peer of itself; w: the checked workload of p. What fails is left out and told on standard error. */

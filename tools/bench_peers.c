@@ -3,7 +3,7 @@
  *
  *   clblast              linear f32: through the library's own variant that calls it, forced
  *   openblas             linear f32 on CPU devices: cblas_sgemm (cblas_sgemv at M = 1) of libopenblas.so.0
- *   naive three-kernel   attention: scores, softmax and values through memory, contiguous cache
+ *   naive three-kernel   attention with one query token: scores, softmax and values through memory, contiguous cache
  *
  * Each is checked before it is timed: the first against the workload's reference, the others, which have operands of
  * their own, against a sample of outputs computed in double. */
@@ -263,7 +263,7 @@ static fdec_status naive_build(struct naive *s)
 {
     fdec_status st = FDEC_OK;
     const struct session *session = &s->bench->session;
-    const char *options = s->p.kv.type == FDEC_F16 ? "-cl-std=CL1.2 -DKV_HALF=1" : "-cl-std=CL1.2 -DKV_HALF=0";
+    const char *options = s->p.kv.k.type == FDEC_F16 ? "-cl-std=CL1.2 -DKV_HALF=1" : "-cl-std=CL1.2 -DKV_HALF=0";
     cl_int err;
     s->program = clCreateProgramWithSource(session->context, 1, (const char **) &cl_bench_naive.text, NULL, &err);
     try_cl(err);
@@ -301,7 +301,7 @@ static fdec_status naive_fill(struct naive *s)
     try_st(naive_buffer(s, rows * (size_t) s->p.len * sizeof(float), &s->scores));
     for (int i = 0; i < 2 * s->n_sets; i++) {
         const cl_uint seed = i % 2 ? SEED_V : SEED_K;
-        try_st(naive_buffer(s, n_kv * type_bytes(s->p.kv.type), &s->kv[i]));
+        try_st(naive_buffer(s, type_bytes(s->p.kv.k.type, n_kv), &s->kv[i]));
         try_cl(clSetKernelArg(s->kernels[NAIVE_FILL_KV], 0, sizeof(cl_mem), &s->kv[i]));
         try_cl(clSetKernelArg(s->kernels[NAIVE_FILL_KV], 1, sizeof seed, &seed));
         try_cl(clEnqueueNDRangeKernel(queue, s->kernels[NAIVE_FILL_KV], 1, NULL, &n_kv, NULL, 0, NULL, NULL));
@@ -369,6 +369,14 @@ out:
     return st;
 }
 
+/* One query token, f32 around a cache of one type, D the same everywhere, every key seen. */
+static bool naive_can(const struct attn_problem *p)
+{
+    return p->q_len == 1 && p->q_type == FDEC_F32 && p->out_type == FDEC_F32 && p->kv.k.type == p->kv.v.type &&
+           (p->kv.k.type == FDEC_F32 || p->kv.k.type == FDEC_F16) && p->head_dim == p->v_head_dim &&
+           (p->window == 0 || p->window >= p->len);
+}
+
 static bool naive_open(struct bench *b, const struct attn_problem *p, struct runner *out)
 {
     static const char name[] = "naive three-kernel";
@@ -376,7 +384,7 @@ static bool naive_open(struct bench *b, const struct attn_problem *p, struct run
     struct naive *s = calloc(1, sizeof *s);
     try_alloc(s);
     const double kv_bytes = 2.0 * (double) p->batch * (double) p->len * p->n_kv_heads * p->head_dim;
-    *s = (struct naive){.bench = b, .p = *p, .n_sets = bench_sets(b, kv_bytes * (double) type_bytes(p->kv.type))};
+    *s = (struct naive){.bench = b, .p = *p, .n_sets = bench_sets(b, kv_bytes * (double) type_bytes(p->kv.k.type, 1))};
     try_st(naive_build(s));
     try_st(naive_fill(s));
     try_st(naive_check(s));
@@ -401,7 +409,7 @@ int peers_open(struct bench *b, const struct problem *p, const struct kernel *ch
             n += variant_open(b, p, kernels[i], w, n_sets, &peers[n]);
     if (p->op == OP_LINEAR && p->linear.w_type == FDEC_F32 && cpu && n < MAX_PEERS)
         n += blas_open(&p->linear, n_sets, &peers[n]);
-    if (p->op == OP_ATTN && n < MAX_PEERS)
+    if (p->op == OP_ATTN && n < MAX_PEERS && naive_can(&p->attn))
         n += naive_open(b, &p->attn, &peers[n]);
     return n;
 }

@@ -176,6 +176,42 @@ static void print_result(struct bench *b, const struct problem *p, const struct 
     b->n_printed++;
 }
 
+/* Least squares of the relative residuals, a + b * x against y: with absolute ones, the longest context alone would say
+ * where the line is. Each point is divided by its y, so the model is a / y + b * (x / y) = 1. */
+static void fit_line(const double *x, const double *y, int n, double *a, double *b, double *worst)
+{
+    double uu = 0, uv = 0, vv = 0, u1 = 0, v1 = 0;
+    for (int i = 0; i < n; i++) {
+        const double u = 1 / y[i], v = x[i] / y[i];
+        uu += u * u, uv += u * v, vv += v * v, u1 += u, v1 += v;
+    }
+    const double det = uu * vv - uv * uv;
+    *a = (u1 * vv - v1 * uv) / det;
+    *b = (v1 * uu - u1 * uv) / det;
+    *worst = 0;
+    for (int i = 0; i < n; i++)
+        *worst = fmax(*worst, fabs((*a + *b * x[i]) / y[i] - 1));
+}
+
+void bench_print_fit(struct bench *bench, const struct problem *p, const double *context, const double *us, int n)
+{
+    char text[PROBLEM_TEXT];
+    double a, b, worst;
+    fit_line(context, us, n, &a, &b, &worst);
+    problem_class(p, text);
+    append(text, sizeof text, " b=%lld", (long long) p->attn.batch);
+    if (!bench->json) {
+        printf("fit of %s: %.1f us + %.6f us * context, largest relative residual %.2f %%\n", text, a, b, 100 * worst);
+        return;
+    }
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "op", "fit", "problem", text, "device",
+                          bench->session.ctx->device.name, "driver", bench->session.ctx->device.driver, "a_us",
+                          number(a), "b_us_per_token", number(b), "max_relative_residual", number(worst));
+    json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(o);
+}
+
 /* ---- one problem ---- */
 
 static fdec_status check(struct bench *b, const struct own *own, const char *text, bool *right, double *ratio)
@@ -228,6 +264,7 @@ enum outcome bench_problem(struct bench *b, const struct problem *p, const char 
         try_st(time_rounds(b, runners, 1 + n_peers, &res));
     }
     print_result(b, p, choice, &res, &runners[1]);
+    b->last_us = res.us.n > 0 ? res.us.median : 0;
 out:
     if (st != FDEC_OK)
         fprintf(stderr, "flashdec-bench: %s: %s\n", text, fdec_last_error());

@@ -25,8 +25,9 @@ static const char help[] =
 
 /* What a decoder asks for, most of all. */
 static const char *const usual_problems[] = {
-    "attn:f16 b=1 h=32/32 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f32 b=1 h=32/8 d=128 n=4096",
-    "linear:f16 m=64 n=4096 k=4096",     "linear:f32 m=64 n=4096 k=4096",    "softmax:f32 rows=1 cols=32000",
+    "attn:f16 b=1 h=32/32 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 n=4096",     "attn:f32 b=1 h=32/8 d=128 n=4096",
+    "attn:q8_0 b=1 h=32/8 d=128 n=4096", "attn:f16 b=1 h=32/8 d=128 q=8 n=4096", "linear:f16 m=64 n=4096 k=4096",
+    "linear:f32 m=64 n=4096 k=4096",     "softmax:f32 rows=1 cols=32000",
 };
 
 struct args {
@@ -285,7 +286,7 @@ static void print_self_test(const json_t *list)
     json_array_foreach(list, i, o)
     {
         const bool pass = json_is_true(json_object_get(o, "pass"));
-        printf("  %s  %-36s %-22s", pass ? "pass" : "FAIL", text_of(o, "problem"), text_of(o, "kernel"));
+        printf("  %s  %-52s %-22s", pass ? "pass" : "FAIL", text_of(o, "problem"), text_of(o, "kernel"));
         if (pass)
             printf(" error %.3f of its bound\n", json_real_value(json_object_get(o, "error_ratio")));
         else

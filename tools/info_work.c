@@ -10,8 +10,13 @@
 
 /* Small, and nothing divides by anything: tails everywhere. */
 static const char *const test_problems[] = {
-    "attn:f32 b=2 h=6/2 d=72 n=301", "attn:f16 b=2 h=6/2 d=72 n=301", "linear:f32 m=5 n=131 k=203",
-    "linear:f16 m=5 n=131 k=203",    "softmax:f32 rows=3 cols=5003",
+    "attn:f32 b=2 h=6/2 d=72 n=301",
+    "attn:f16 b=2 h=6/2 d=72 n=301",
+    "attn:q8_0/bf16 b=2 h=6/2 d=96/72 q=5 n=301 window=200",
+    "attn:bf16/q8_0 b=2 h=6/2 d=72/96 n=301 page=7 act=bf16/f16",
+    "linear:f32 m=5 n=131 k=203",
+    "linear:f16 m=5 n=131 k=203",
+    "softmax:f32 rows=3 cols=5003",
 };
 
 /* Runs p once by k in its configuration of first choice, and compares. FDEC_E_UNSUPPORTED: k is not for p; else not

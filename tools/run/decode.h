@@ -4,8 +4,7 @@
  * One device, one in-order queue, one sequence. The device holds the history of token ids: choosing a token writes it
  * where the next step's embedding reads it, so the host only looks on. Token i's position and the length seen by it
  * are entries of one constant buffer 0, 1, 2, ...: nothing is uploaded per token. A prompt of more than one token runs
- * in chunks: the rows of a chunk are a batch of sequences over one paged cache of a single page, row r with its own
- * length, which makes it causal. */
+ * in chunks, each the query tokens of one call of attention. */
 #ifndef DECODE_H
 #define DECODE_H
 #include "model.h"
@@ -20,6 +19,8 @@ struct decode_options {
     fdec_type kv_type;
     float temperature; /* 0: greedy */
     uint64_t seed;
+    const float *phi; /* [n_layers, n_heads], of fdec_phi_read; NULL: none */
+    float *mean_lse;  /* not NULL: [n_layers, n_heads], decoder_prompt puts each head's mean LSE over the prompt here */
 };
 
 struct decoder;

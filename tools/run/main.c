@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * main.c - flashdec-run: decode text from a GGUF model. Text goes to standard output, everything else to standard
  * error. Exit status 0 success, 1 failure, 2 usage, 130 interrupted */
+#include "calibrate.h"
 #include "decode.h"
 #include "tokenizer.h"
 #include <errno.h>
@@ -28,7 +29,9 @@ static const char help[] =
     "      --seed S           of sampling, 0 if not given; the random number of a token depends on S and its position\n"
     "      --scheme S         softmax of attention: unified, online, pair; without it the tuning table decides\n"
     "      --linear I         matrix products: table (the default: the tuning table decides), gemv, flat, gemm\n"
-    "      --kv TYPE          type of the key/value cache: f32 (the default), f16, q8_0\n"
+    "      --kv TYPE          type of the key/value cache: f32 (the default), f16, bf16, q8_0\n"
+    "      --calibrate FILE   run the prompt and write each head's constant for the unified softmax; -n is then 0\n"
+    "      --phi FILE         take these constants from such a file\n"
     "  -c, --context C        tokens of context, at most the model's; prompt + N if not given\n"
     "      --ignore-eos       do not stop at the end-of-text token\n"
     "      --ids              print the generated token ids, space separated, instead of their text\n"
@@ -52,8 +55,9 @@ struct options {
     uint64_t seed;
     fdec_scheme scheme;
     fdec_linear_impl linear;
-    const char *kv;
-    bool ids, ignore_eos, stats, quiet;
+    fdec_type kv;
+    const char *calibrate, *phi;
+    bool n_given, ids, ignore_eos, stats, quiet;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -117,6 +121,8 @@ enum {
     OPT_SCHEME,
     OPT_LINEAR,
     OPT_KV,
+    OPT_CALIBRATE,
+    OPT_PHI,
     OPT_IDS,
     OPT_IGNORE_EOS,
     OPT_LOGITS,
@@ -135,6 +141,8 @@ static const struct option long_options[] = {
     {"scheme", required_argument, NULL, OPT_SCHEME},
     {"linear", required_argument, NULL, OPT_LINEAR},
     {"kv", required_argument, NULL, OPT_KV},
+    {"calibrate", required_argument, NULL, OPT_CALIBRATE},
+    {"phi", required_argument, NULL, OPT_PHI},
     {"context", required_argument, NULL, 'c'},
     {"ids", no_argument, NULL, OPT_IDS},
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
@@ -151,12 +159,12 @@ static bool take_option(struct options *o, int opt, const char *arg)
 {
     static const char *const schemes[] = {[FDEC_SCHEME_AUTO] = "", "unified", "online", "pair"};
     static const char *const impls[] = {[FDEC_LINEAR_AUTO] = "table", "gemv", "flat", "gemm"};
-    static const char *const kvs[] = {"f32", "f16", "q8_0"};
+    static const char *const kvs[] = {[FDEC_F32] = "f32", "f16", "bf16", "q8_0"};
     int word;
     switch (opt) {
     case 'm': o->model = arg; return true;
     case 'p': o->prompt = arg; return true;
-    case 'n': return parse_u32(arg, 0, INT32_MAX, &o->n);
+    case 'n': o->n_given = true; return parse_u32(arg, 0, INT32_MAX, &o->n);
     case 'c': return parse_u32(arg, 1, INT32_MAX, &o->context);
     case OPT_TOKENS: o->tokens = arg; return true;
     case OPT_TEMP: return parse_temperature(arg, &o->temperature);
@@ -169,7 +177,12 @@ static bool take_option(struct options *o, int opt, const char *arg)
         word = parse_word(arg, impls, 4);
         o->linear = (fdec_linear_impl) word;
         return word >= 0;
-    case OPT_KV: o->kv = arg; return parse_word(arg, kvs, 3) >= 0;
+    case OPT_KV:
+        word = parse_word(arg, kvs, 4);
+        o->kv = (fdec_type) word;
+        return word >= 0;
+    case OPT_CALIBRATE: o->calibrate = arg; return true;
+    case OPT_PHI: o->phi = arg; return true;
     case OPT_IDS: return o->ids = true;
     case OPT_IGNORE_EOS: return o->ignore_eos = true;
     case OPT_LOGITS: o->logits = arg; return true;
@@ -182,7 +195,7 @@ static bool take_option(struct options *o, int opt, const char *arg)
 /* -1: run; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){.n = DEFAULT_N, .kv = "f32"};
+    *o = (struct options){.n = DEFAULT_N, .kv = FDEC_F32};
     int opt, index = -1;
     while ((opt = getopt_long(argc, argv, "m:p:n:c:h", long_options, &index)) != -1) {
         if (opt == '?')
@@ -202,9 +215,13 @@ static int parse_options(int argc, char **argv, struct options *o)
         }
         index = -1;
     }
+    if (o->calibrate && !o->n_given)
+        o->n = 0;
+    const bool has_phi = o->scheme == FDEC_SCHEME_AUTO || o->scheme == FDEC_SCHEME_UNIFIED;
     const char *wrong = optind < argc            ? "unexpected argument"
                         : !o->model              ? "no model: -m FILE"
                         : o->prompt && o->tokens ? "-p and --tokens exclude each other"
+                        : o->phi && !has_phi     ? "--phi: only the unified scheme has a constant"
                                                  : NULL;
     if (!wrong)
         return -1;
@@ -398,17 +415,19 @@ static bool report(struct decoder *d, const struct options *o, uint32_t n_prompt
     return true;
 }
 
-static bool decode(struct model *m, const struct options *o, const struct tokenizer *t, const struct prompt *p,
-                   struct times *time, struct err *e)
+static bool decode_with(struct model *m, const struct options *o, const struct tokenizer *t, const struct prompt *p,
+                        const float *phi, float *mean_lse, struct times *time, struct err *e)
 {
     struct output out;
     struct decode_options d_options = {
         .n_prompt = p->n,
         .scheme = o->scheme,
         .linear = o->linear,
-        .kv_type = strcmp(o->kv, "f16") == 0 ? FDEC_F16 : FDEC_F32,
+        .kv_type = o->kv,
         .temperature = o->temperature,
         .seed = o->seed,
+        .phi = phi,
+        .mean_lse = mean_lse,
     };
     uint32_t n_new = 0;
     struct decoder *d;
@@ -416,11 +435,26 @@ static bool decode(struct model *m, const struct options *o, const struct tokeni
         return false;
     bool ok = open_output(&out, o, t, e) && generate(d, o, p, n_new, &out, time, e);
     ok = close_output(&out, ok, e);
+    if (ok && o->calibrate)
+        ok = calibration_write(o->calibrate, o->model, m->n_layers, m->n_heads, mean_lse, e);
     if (ok && !o->quiet && n_new < o->n && out.n == n_new && !interrupted)
         fprintf(stderr, "flashdec-run: stopped after %" PRIu32 " tokens: the context of %" PRIu32 " is full\n", out.n,
                 d_options.n_ctx);
     ok = ok && report(d, o, p->n, out.n, time, e);
     decoder_destroy(&d);
+    return ok;
+}
+
+static bool decode(struct model *m, const struct options *o, const struct tokenizer *t, const struct prompt *p,
+                   struct times *time, struct err *e)
+{
+    const size_t n = (size_t) m->n_layers * m->n_heads;
+    float *phi = malloc(2 * n * sizeof *phi), *mean_lse = phi ? phi + n : NULL;
+    bool ok = phi || err_set(e, "out of memory");
+    if (ok && o->phi && fdec_phi_read(o->phi, m->n_layers, m->n_heads, phi) != FDEC_OK)
+        ok = err_set(e, "%s", fdec_last_error());
+    ok = ok && decode_with(m, o, t, p, o->phi ? phi : NULL, o->calibrate ? mean_lse : NULL, time, e);
+    free(phi);
     return ok;
 }
 
@@ -456,10 +490,6 @@ int main(int argc, char **argv)
     const int status = parse_options(argc, argv, &o);
     if (status >= 0)
         return status;
-    if (strcmp(o.kv, "q8_0") == 0) {
-        complain(NULL, "--kv q8_0: this build has no q8_0 cache, only f32 and f16");
-        return EXIT_FAILURE;
-    }
     sigaction(SIGINT, &(struct sigaction){.sa_handler = on_interrupt, .sa_flags = (int) SA_RESETHAND}, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error, and reported as one */
 

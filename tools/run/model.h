@@ -14,7 +14,7 @@ struct weight { /* [n, k] as stored, k contiguous; n 0: a vector [k] */
     const struct gguf_tensor *tensor;
     fdec_type type;
     uint32_t n, k;
-    cl_mem mem; /* decode.c's */
+    cl_mem mem; /* the decoder's */
 };
 
 enum layer_weight { W_ATTN_NORM, W_Q, W_K, W_V, W_O, W_FFN_NORM, W_GATE, W_UP, W_DOWN, N_LAYER_WEIGHTS };

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT
+ * decode_setup.c - memory, device, plans and weights of a decoder: from nothing to ready, and back */
+#include "decoder.h"
+#include <inttypes.h>
+
+/* ---- memory: one list of buffers, walked to count, to create and to release them ---- */
+
+typedef bool visit_buffer(struct decoder *d, uint64_t bytes, cl_mem *mem);
+
+static bool count_buffer(struct decoder *d, uint64_t bytes, cl_mem *mem)
+{
+    (void) mem;
+    d->need_bytes += bytes;
+    d->largest_bytes = bytes > d->largest_bytes ? bytes : d->largest_bytes;
+    return true;
+}
+
+static bool create_buffer(struct decoder *d, uint64_t bytes, cl_mem *mem)
+{
+    cl_int code;
+    *mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    return *mem || err_set(d->e, "clCreateBuffer of %" PRIu64 " bytes: OpenCL error %d", bytes, code);
+}
+
+static bool release_buffer(struct decoder *d, uint64_t bytes, cl_mem *mem)
+{
+    (void) d, (void) bytes;
+    if (*mem)
+        clReleaseMemObject(*mem);
+    *mem = NULL;
+    return true;
+}
+
+typedef bool visit_weight(struct decoder *d, struct weight *w, visit_buffer *visit);
+
+static bool each_weight(struct decoder *d, visit_weight *f, visit_buffer *visit)
+{
+    struct model *m = d->m;
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        for (int w = 0; w < N_LAYER_WEIGHTS; w++)
+            if (!f(d, &m->layers[i].w[w], visit))
+                return false;
+    return f(d, &m->embd, visit) && f(d, &m->out_norm, visit) && (m->tied || f(d, &m->out, visit));
+}
+
+/* Matrices lie on the device as in the file; vectors are f32 there. */
+static bool weight_buffer(struct decoder *d, struct weight *w, visit_buffer *visit)
+{
+    return visit(d, w->n ? w->tensor->n_bytes : 4 * (uint64_t) w->k, &w->mem);
+}
+
+/* Of n elements in a cache. q8_0 packs 32 into 34 bytes. */
+static uint64_t kv_bytes(fdec_type type, uint64_t n)
+{
+    return type == FDEC_Q8_0 ? n / 32 * 34 : type == FDEC_F32 ? 4 * n : 2 * n;
+}
+
+static bool each_buffer(struct decoder *d, visit_buffer *visit)
+{
+    const struct model *m = d->m;
+    const uint64_t rows = d->rows, n_ctx = d->o.n_ctx;
+    const uint64_t n_q = (uint64_t) m->n_heads * m->head_dim, n_kv = (uint64_t) m->n_kv_heads * m->head_dim;
+    for (uint32_t c = 0; c < 2 * m->n_layers; c++)
+        if (!visit(d, kv_bytes(d->o.kv_type, n_ctx * n_kv), &d->cache[c]))
+            return false;
+    const uint64_t heads = 4 * (uint64_t) m->n_layers * m->n_heads;
+    const struct {
+        uint64_t bytes;
+        cl_mem *mem;
+    } list[] = {
+        {heads, &d->state},
+        {d->o.phi ? heads : 0, &d->phi},
+        {d->o.mean_lse ? rows * heads : 0, &d->lse},
+        {4 * rows * m->n_embd, &d->x},
+        {4 * rows * m->n_embd, &d->h},
+        {4 * rows * n_q, &d->q},
+        {4 * rows * n_kv, &d->k},
+        {4 * rows * n_kv, &d->v},
+        {4 * rows * m->n_ff, &d->gate},
+        {4 * rows * m->n_ff, &d->up},
+        {4 * m->n_vocab, &d->logits},
+        {4 * (n_ctx + 1), &d->ids},
+        {4 * (n_ctx + 1), &d->count},
+        {4 * (n_ctx + 1), &d->uniform},
+        {8 * (m->rope_dim / 2), &d->angles},
+        {d->workspace_bytes, &d->workspace},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (list[i].bytes && !visit(d, list[i].bytes, list[i].mem))
+            return false;
+    return each_weight(d, weight_buffer, visit);
+}
+
+/* Drivers may accept more than there is, and then swap or die. */
+static bool check_memory(struct decoder *d)
+{
+    cl_ulong global, largest;
+    d->need_bytes = d->largest_bytes = 0;
+    each_buffer(d, count_buffer);
+    try_cl(d, clGetDeviceInfo(d->device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof global, &global, NULL));
+    try_cl(d, clGetDeviceInfo(d->device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof largest, &largest, NULL));
+    if (d->need_bytes > global)
+        return err_set(d->e, "a context of %" PRIu32 " tokens needs %.1f MiB of device memory, the device has %.1f MiB",
+                       d->o.n_ctx, (double) d->need_bytes / 1048576, (double) global / 1048576);
+    if (d->largest_bytes > largest)
+        return err_set(d->e, "a context of %" PRIu32 " tokens needs a buffer of %.1f MiB, the device allows %.1f MiB",
+                       d->o.n_ctx, (double) d->largest_bytes / 1048576, (double) largest / 1048576);
+    return true;
+}
+
+/* ---- start ---- */
+
+static bool open_device(struct decoder *d)
+{
+    cl_platform_id platform;
+    cl_int code;
+    try_fdec(d, fdec_device_pick(NULL, &platform, &d->device));
+    if (!check_memory(d)) /* before anything is built, which takes longer; again when the workspace is known */
+        return false;
+    const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties) platform, 0};
+    d->context = clCreateContext(properties, 1, &d->device, NULL, NULL, &code);
+    if (!d->context)
+        return err_set(d->e, "clCreateContext: OpenCL error %d", code);
+    d->queue = clCreateCommandQueue(d->context, d->device, 0, &code);
+    if (!d->queue)
+        return err_set(d->e, "clCreateCommandQueue: OpenCL error %d", code);
+    const fdec_ctx_params params = FDEC_CTX_PARAMS_INIT;
+    try_fdec(d, fdec_ctx_create(d->context, d->device, &params, &d->ctx));
+    try_fdec(d, fdec_ops_create(d->ctx, &d->ops));
+    return true;
+}
+
+static fdec_kv_layout kv_layout(const struct decoder *d)
+{
+    return (fdec_kv_layout){
+        .capacity = d->o.n_ctx, .n_blocks = 1, .k = {.type = d->o.kv_type}, .v = {.type = d->o.kv_type}};
+}
+
+fdec_plan *find_linear(const struct stage *s, const struct weight *w)
+{
+    for (int i = 0; i < s->n_linear; i++)
+        if (s->linear[i].type == w->type && s->linear[i].n == w->n && s->linear[i].k == w->k)
+            return s->linear[i].plan;
+    return NULL;
+}
+
+static bool plan_linear(struct decoder *d, struct stage *s, const struct weight *w)
+{
+    if (w->n == 0 || find_linear(s, w))
+        return true;
+    struct linear_plan *l = &s->linear[s->n_linear];
+    *l = (struct linear_plan){w->type, w->n, w->k, NULL};
+    fdec_linear_params p = FDEC_LINEAR_PARAMS_INIT;
+    p.max_m = s->rows;
+    p.n = w->n;
+    p.k = w->k;
+    p.w_type = w->type;
+    p.impl = d->o.linear;
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_linear_plan_create(d->ctx, &p, &l->plan));
+    s->n_linear++;
+    const uint64_t need = fdec_plan_workspace_bytes(l->plan);
+    d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
+    return true;
+}
+
+static bool plan_append(struct decoder *d)
+{
+    const struct model *m = d->m;
+    fdec_append_params p = FDEC_APPEND_PARAMS_INIT;
+    p.max_tokens = d->rows;
+    p.max_batch = 1;
+    p.max_len = d->o.n_ctx;
+    p.n_heads = m->n_heads;
+    p.n_kv_heads = m->n_kv_heads;
+    p.head_dim = m->head_dim;
+    p.rope_dim = m->rope_dim;
+    p.kv = kv_layout(d);
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_append_plan_create(d->ctx, &p, &d->append));
+    return true;
+}
+
+static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
+{
+    const struct model *m = d->m;
+    s->rows = rows;
+    fdec_attn_params p = FDEC_ATTN_PARAMS_INIT;
+    p.max_batch = 1;
+    p.max_len = d->o.n_ctx;
+    p.max_q_len = rows;
+    p.n_heads = m->n_heads;
+    p.n_kv_heads = m->n_kv_heads;
+    p.head_dim = m->head_dim;
+    p.kv = kv_layout(d);
+    p.scheme = d->o.scheme;
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_attn_plan_create(d->ctx, &p, &s->attn));
+    const uint64_t need = fdec_plan_workspace_bytes(s->attn);
+    d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
+
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        for (int w = 0; w < N_LAYER_WEIGHTS; w++)
+            if (!plan_linear(d, s, &m->layers[i].w[w]))
+                return false;
+    return s != &d->one || plan_linear(d, s, &m->out); /* logits are of one row, always */
+}
+
+bool write_buffer(struct decoder *d, cl_mem mem, size_t bytes, const void *data)
+{
+    try_cl(d, clEnqueueWriteBuffer(d->queue, mem, CL_TRUE, 0, bytes, data, 0, NULL, NULL));
+    return true;
+}
+
+static bool upload_weight(struct decoder *d, struct weight *w, visit_buffer *visit)
+{
+    (void) visit;
+    const struct gguf_tensor *t = w->tensor;
+    if (w->n || w->type == FDEC_F32)
+        return write_buffer(d, w->mem, t->n_bytes, t->data);
+
+    /* A vector in f16 is widened by reading it as row 0 of an embedding table. It goes by way of x, which is free now
+     * and has the room. */
+    if (!write_buffer(d, d->x, t->n_bytes, t->data))
+        return false;
+    fdec_embed_args a = FDEC_EMBED_ARGS_INIT;
+    a.rows = a.n_rows_table = 1;
+    a.cols = w->k;
+    a.table_type = FDEC_F16;
+    a.ids = at(d->count, 0);
+    a.table = at(d->x, 0);
+    a.y = at(w->mem, 0);
+    try_fdec(d, fdec_embed_run(d->ops, d->queue, &a, 0, NULL, NULL));
+    return true;
+}
+
+/* The random number for the token at a position, in [0, 1): the top 24 bits of splitmix64's output number `position`
+ * from the state `seed`. It depends on nothing else. */
+static float uniform_at(uint64_t seed, uint64_t position)
+{
+    uint64_t z = seed + (position + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (float) ((z ^ (z >> 31)) >> 40) * 0x1p-24f;
+}
+
+/* No layer has seen a step yet: the library's state is zero. */
+static bool upload_heads(struct decoder *d)
+{
+    const size_t n = (size_t) d->m->n_layers * d->m->n_heads;
+    float *zeros = calloc(n, sizeof *zeros);
+    if (!zeros)
+        return err_set(d->e, "out of memory");
+    const bool ok = write_buffer(d, d->state, n * sizeof *zeros, zeros) &&
+                    (!d->o.phi || write_buffer(d, d->phi, n * sizeof *zeros, d->o.phi));
+    free(zeros);
+    return ok;
+}
+
+static bool upload_constants(struct decoder *d)
+{
+    const size_t n = (size_t) d->o.n_ctx + 1;
+    int32_t *count = malloc(n * sizeof *count);
+    float *uniform = malloc(n * sizeof *uniform);
+    uint64_t *angles = malloc(d->m->rope_dim / 2 * sizeof *angles);
+    bool ok = count && uniform && angles;
+    if (!ok)
+        err_set(d->e, "out of memory");
+    for (size_t i = 0; ok && i < n; i++) {
+        count[i] = (int32_t) i;
+        uniform[i] = uniform_at(d->o.seed, i);
+    }
+    fdec_rope_params rope = FDEC_ROPE_PARAMS_INIT;
+    rope.rope_dim = d->m->rope_dim;
+    rope.base = d->m->rope_base;
+    if (ok && fdec_rope_angles(&rope, angles, NULL) != FDEC_OK)
+        ok = err_set(d->e, "%s", fdec_last_error());
+    ok = ok && write_buffer(d, d->count, n * sizeof *count, count) &&
+         write_buffer(d, d->uniform, n * sizeof *uniform, uniform) &&
+         write_buffer(d, d->angles, d->m->rope_dim / 2 * sizeof *angles, angles);
+    free(count);
+    free(uniform);
+    free(angles);
+    return ok;
+}
+
+static bool start(struct decoder *d)
+{
+    struct model *m = d->m;
+    d->rows = d->o.n_prompt < DECODE_CHUNK ? d->o.n_prompt : DECODE_CHUNK;
+    d->cache = calloc(2 * (size_t) m->n_layers, sizeof *d->cache);
+    if (!d->cache)
+        return err_set(d->e, "out of memory");
+    d->workspace_bytes = 4; /* OpenCL has no buffers of 0 bytes */
+    if (!open_device(d) || !plan_append(d) || !plan_stage(d, &d->one, 1) ||
+        (d->rows > 1 && !plan_stage(d, &d->chunk, d->rows)) || !check_memory(d) || !each_buffer(d, create_buffer) ||
+        !upload_constants(d) || !upload_heads(d) || !each_weight(d, upload_weight, NULL))
+        return false;
+    if (m->tied)
+        m->out.mem = m->embd.mem;
+    return true;
+}
+
+bool decoder_create(struct model *m, const struct decode_options *o, struct decoder **out, struct err *e)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    *out = NULL;
+    if (!d)
+        return err_set(e, "out of memory");
+    d->m = m;
+    d->o = *o;
+    d->e = e;
+    if (!start(d)) {
+        decoder_destroy(&d);
+        return false;
+    }
+    *out = d;
+    return true;
+}
+
+void decoder_destroy(struct decoder **out)
+{
+    struct decoder *d = *out;
+    if (!d)
+        return;
+    *out = NULL;
+    if (d->queue)
+        clFinish(d->queue);
+    fdec_plan_destroy(&d->append);
+    struct stage *stages[] = {&d->one, &d->chunk};
+    for (int s = 0; s < 2; s++) {
+        fdec_plan_destroy(&stages[s]->attn);
+        for (int i = 0; i < stages[s]->n_linear; i++)
+            fdec_plan_destroy(&stages[s]->linear[i].plan);
+    }
+    if (d->cache)
+        each_buffer(d, release_buffer);
+    fdec_ops_destroy(&d->ops);
+    fdec_ctx_destroy(&d->ctx);
+    if (d->queue)
+        clReleaseCommandQueue(d->queue);
+    if (d->context)
+        clReleaseContext(d->context);
+    free(d->cache);
+    free(d);
+}
