@@ -75,7 +75,7 @@ static int below(struct cover *v, int n)
 
 /* ---- which pairs there are ---- */
 
-/* Of columns a < b: not the pairs that are refused (flashdec.h), nor out in q's place where their rows differ in size. */
+/* Of columns a < b: not the pairs that are refused (flashdec.h), nor out in q's place where rows differ in size. */
 static bool pair_allowed(int a, int x, int b, int y)
 {
     if ((a == K_TYPE || a == V_TYPE) && b == DIMS)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * check_attn_random.c - attention: 10,000 random calls, each right, or refused with a text before anything happens
  *
- * A call is a plan and a run with random shapes and features, some of them out of range. What fixes a program comes from
- * a list of classes, so that programs are few; all else is free. Call number n is the same in every run with one seed:
- * "--only n" repeats it. */
+ * A call is a plan and a run with random shapes and features, some of them out of range. What fixes a program comes
+ * from a list of classes, so that programs are few; all else is free. Call number n is the same in every run with one
+ * seed: "--only n" repeats it. */
 #include "checkcl.h"
 #include "inputs.h"
 #include "util.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_CALLS = 10000, N_CLASSES = 45, MAX_WORK = 60000 };
+enum { N_CALLS = 10000, N_CLASSES = 30, MAX_WORK = 60000 };
 static const double least_accepted = 0.7;
 
 struct numbers { /* of random numbers */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, refusals */
+ * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, refused
+ * pairs of features */
 #include "checkcl.h"
 #include "util.h"
 
