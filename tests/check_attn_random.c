@@ -221,6 +221,8 @@ void check_attn_random(struct check *c)
         const struct call x = random_call(seed, i);
         const enum outcome o = run_call(c, &x, seed + (uint64_t) i, text, sizeof text);
         counts[o]++;
+        if (i % 1000 == 0 && only < 0)
+            printf("random: %d of %d\n", i, (int) N_CALLS); /* a compiler may be slow, and nothing else is said */
         snprintf(name, sizeof name, "random %d", i);
         check_that(c, o != WRONG, name, text);
         if (o == WRONG || only >= 0)
