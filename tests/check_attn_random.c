@@ -62,6 +62,8 @@ static uint32_t random_len(struct numbers *s)
 static void random_layout(struct numbers *s, fdec_attn_params *p)
 {
     static const uint32_t pages[] = {1, 2, 7, 16, 64, 1000};
+    p->kv =
+        (fdec_kv_layout){.k.type = p->kv.k.type, .v.type = p->kv.v.type}; /* not that of a size that was too large */
     if (one_in(s, 2)) {
         p->kv.page_size = pages[below(s, ARRAY_LEN(pages))];
         p->kv.n_blocks = p->max_batch * (uint32_t) div_up(p->max_len, p->kv.page_size) + (uint32_t) below(s, 3);
