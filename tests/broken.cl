@@ -105,8 +105,8 @@ static float score(PARAMS int b, int i, int h, int pos, int len, int t, global c
     const int2 at = place_of(ARGS b, t);
     const bool upto = !(causal || window) || t <= pos + (FAULT == CAUSAL),
                from = !window || t > pos - window + (FAULT == WINDOW);
-    const float add =
-        bias ? bias[b * bias_batch_stride + i * bias_query_stride + (FAULT == BIAS ? 0 : h) * bias_head_stride + t] : 0.0f;
+    const size_t bias_at = b * bias_batch_stride + i * bias_query_stride + (FAULT == BIAS ? 0 : h) * bias_head_stride;
+    const float add = bias ? bias[bias_at + t] : 0.0f;
     *seen = at.x >= 0 && upto && from && !(bias && add == -INFINITY);
     if (!*seen)
         return -INFINITY;

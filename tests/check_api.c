@@ -75,7 +75,7 @@ static fdec_append_params append_params(void)
         fdec_plan_destroy(&plan);                                                                                      \
     } while (0)
 
-static void refuse_plans(const struct api *a)
+static void refuse_attn_plans(const struct api *a)
 {
     BAD_PLAN(attn, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(attn, max_batch = 0, FDEC_E_ARG, "max_batch");
@@ -112,6 +112,10 @@ static void refuse_plans(const struct api *a)
     BAD_PLAN(attn, kv.v.head_stride = ((int64_t) 1 << 32) + 1, FDEC_E_ARG, "kv.v strides");
     BAD_PLAN(attn, kv.k.token_stride = (p.head_dim = 32, p.kv.k.type = FDEC_Q8_0, 80), FDEC_E_ARG, "kv.k strides");
     BAD_PLAN(attn, max_concurrent = 100000, FDEC_E_ARG, "max_concurrent");
+}
+
+static void refuse_plans(const struct api *a)
+{
     BAD_PLAN(linear, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(linear, max_m = 0, FDEC_E_ARG, "max_m");
     BAD_PLAN(linear, n = 0, FDEC_E_ARG, "p.n");
@@ -523,6 +527,7 @@ void check_api(struct check *c)
         check_that(c, false, "api", cl_error_name(err));
         return;
     }
+    refuse_attn_plans(&a);
     refuse_plans(&a);
     refuse_devices(&a);
     make_plans(&a);

@@ -6,6 +6,8 @@
 #include "checkcl.h"
 #include "util.h"
 
+#include <string.h>
+
 #define RUN(b, n, what, ...)                                                                                           \
     {                                                                                                                  \
         .at = {b, n}, .fill = FILL_##what, __VA_ARGS__                                                                 \
@@ -113,13 +115,25 @@ static const struct trial tiny_features[] = {
         .with = {.q_pos = true, .sinks = true, .state = true, .slots = true}),
 };
 
-#define CHECK(c, p, note, trials) check_plan(c, p, note, trials, ARRAY_LEN(trials))
+/* The style that is not this device's takes a minute to compile: its programs are those of one class, and each runs
+ * there in one configuration. */
+static void check_styles(struct check *c, const struct problem *p, const char *note, const struct trial *trials, int n)
+{
+    const struct attn_problem *a = &p->attn;
+    const bool native = !check_full(c) && !check_tiny(c) && !check_broken(c);
+    check_plan_by(c, &(struct sieve){.style = native ? check_native(c) : NULL}, p, note, trials, n);
+    if (native && a->kv.k.type == FDEC_F16 && a->head_dim == 64 && a->len <= 257)
+        check_plan_by(c, &(struct sieve){.style = strcmp(check_native(c), "wg") ? "wg" : "vec", .samples = 1}, p, note,
+                      trials, n);
+}
+
+#define CHECK(c, p, note, trials) check_styles(c, p, note, trials, ARRAY_LEN(trials))
 
 static void check_text(struct check *c, const char *text, const char *note, const struct trial *trials, int n)
 {
     struct problem p;
     if (check_problem(c, text, &p))
-        check_plan(c, &p, note, trials, n);
+        check_styles(c, &p, note, trials, n);
 }
 #define TEXT(c, text, note, trials) check_text(c, text, note, trials, ARRAY_LEN(trials))
 
@@ -168,7 +182,7 @@ static void check_queries(struct check *c)
     CHECK(c, &p, "", windows);
     p.attn.window = 0;
     p.attn.softcap = 30;
-    check_plan(c, &p, "cap=30", ranges + 5, 2);
+    check_styles(c, &p, "cap=30", ranges + 5, 2);
 }
 
 /* What --broken's kernels can do. */

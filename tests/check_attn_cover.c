@@ -75,7 +75,7 @@ static int below(struct cover *v, int n)
 
 /* ---- which pairs there are ---- */
 
-/* Of columns a < b: not the pairs that are refused (flashdec.h), nor out in q's place where their rows differ in size. */
+/* Of columns a < b: not the pairs that are refused (flashdec.h), nor out in q's place where rows differ in size. */
 static bool pair_allowed(int a, int x, int b, int y)
 {
     if ((a == K_TYPE || a == V_TYPE) && b == DIMS)
@@ -285,6 +285,7 @@ static void run_row(struct check *c, const struct cover *v, int i)
 {
     const int *x = v->rows[i].value;
     struct problem p;
+    const char *native = check_native(c);
     char note[32];
     if (!row_problem(c, &v->rows[i], &p))
         return;
@@ -302,10 +303,12 @@ static void run_row(struct check *c, const struct cover *v, int i)
                  .slots = i % 2},
     };
     snprintf(note, sizeof note, "cover=%d", i - v->n_classes);
-    check_plan_by(c, &(struct sieve){.family = schemes[x[SCHEME]], .style = "vec", .samples = 1}, &p, note, &trial, 1);
-    if (i % 16 == 0) /* the other style is slow here, and has checks of its own */
-        check_plan_by(c, &(struct sieve){.family = schemes[x[SCHEME]], .style = "wg", .samples = 1}, &p, note, &trial,
-                      1);
+    check_plan_by(c, &(struct sieve){.family = schemes[x[SCHEME]], .style = native, .samples = 1}, &p, note, &trial, 1);
+    if (i % 32 == 0)
+        check_plan_by(
+            c,
+            &(struct sieve){.family = schemes[x[SCHEME]], .style = strcmp(native, "wg") ? "wg" : "vec", .samples = 1},
+            &p, note, &trial, 1);
 }
 
 void check_attn_cover(struct check *c)

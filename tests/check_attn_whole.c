@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, refusals */
+ * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, refused
+ * pairs of features */
 #include "checkcl.h"
 #include "util.h"
 
@@ -28,7 +29,7 @@ static bool hash_setting(struct check *c, const struct kernel *k, const char *fa
     char problem[PROBLEM_TEXT];
     double ratio;
     bool right = false;
-    snprintf(problem, sizeof problem, "attn:f16/f32 b=%d h=6/2 d=64 q=3 n=%d page=7", s->batch, s->room);
+    snprintf(problem, sizeof problem, "attn:f16 b=%d h=6/2 d=64 q=3 n=%d page=7", s->batch, s->room);
     if (!check_problem(c, problem, &p))
         return false;
     p.attn.invariant = true;
@@ -214,7 +215,7 @@ void check_attn_whole(struct check *c)
     for (size_t i = 0; i < ARRAY_LEN(families); i++)
         check_invariance(c, NULL, families[i]);
     for (const struct kernel *const *k = kernels; *k; k++)
-        if ((*k)->op == OP_ATTN && strstr((*k)->name, "/wg"))
+        if ((*k)->op == OP_ATTN && !strstr((*k)->name, check_native(c)))
             check_invariance(c, *k, NULL);
     check_adapt(c, false);
     check_adapt(c, true);

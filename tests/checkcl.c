@@ -37,6 +37,16 @@ bool check_tiny(const struct check *c)
     return c->tiny;
 }
 
+const char *check_native(const struct check *c)
+{
+    return c->ctx->device.cpu_like ? "vec" : "wg";
+}
+
+bool check_full(const struct check *c)
+{
+    return c->full;
+}
+
 bool check_broken(const struct check *c)
 {
     return c->broken;

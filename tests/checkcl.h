@@ -42,6 +42,9 @@ bool check_tiny(const struct check *c);
 
 /* For checks that make their own calls: one pass or fail. what may be NULL when ok. */
 void check_that(struct check *c, bool ok, const char *name, const char *what);
+/* The style that this device is made for, "vec" or "wg": the other one is slow to compile and to run. */
+const char *check_native(const struct check *c);
+bool check_full(const struct check *c);
 bool check_broken(const struct check *c); /* only kernels that are wrong on purpose are run */
 bool check_filtered(const struct check *c); /* one style, kernel or configuration alone is wanted */
 uint64_t check_seed(const struct check *c);

@@ -185,8 +185,8 @@ static void row_scores(const struct attn_run *r, int64_t b, int64_t i, int h, co
     }
 }
 
-/* What a kernel of any scheme may have taken for the maximum: how far from x that can lie. phi is rounded to a multiple of
- * ln 2. A split's own phi may lie below the row's by as much as its scores do, or by phi_slack. */
+/* What a kernel of any scheme may have taken for the maximum: how far from x that can lie. phi is rounded to a multiple
+ * of ln 2. A split's own phi may lie below the row's by as much as its scores do, or by phi_slack. */
 static double farthest(const struct attn_run *r, double x, double phi, double m)
 {
     return fmax(fmax(fabs(x - phi), fabs(x - m)), r->phi_slack) + 0.7;

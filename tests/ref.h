@@ -38,8 +38,8 @@ struct attn_span {
 };
 struct attn_span attn_span_of(const struct attn_problem *p, int64_t len, int64_t pos);
 
-/* out, out_bound: [n_q, H, Dv]; lse, lse_bound: [n_q, H]. Rows of no sequence are REF_UNTOUCHED. The bound is float32's:
- * the rounding to out_type comes on top. */
+/* out, out_bound: [n_q, H, Dv]; lse, lse_bound: [n_q, H]. Rows of no sequence are REF_UNTOUCHED. The bound is that of
+ * float32: the rounding to out_type comes on top. */
 void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *lse, double *lse_bound);
 
 /* bias, residual may be NULL. w widened to float. */

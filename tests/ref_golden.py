@@ -5,7 +5,8 @@
     python3 tests/ref_golden.py > tests/ref_golden.txt
 
 Inputs are value(operand, i), the same in unit_ref.c: multiples of 1/1024 in [-1, 1], exact in any format. A line is a
-case: its name, its numbers, ":", and the results (softmax: row by row, then lse; attn: [n_q, H, Dv], then lse [n_q, H])."""
+case: its name, its numbers, ":", and the results (softmax: row by row, then lse; attn: [n_q, H, Dv], then lse
+[n_q, H])."""
 import math
 
 
@@ -41,7 +42,8 @@ def seen(n, pos, causal, window):
     return [t for t in range(n) if (not causal and not window or t <= pos) and (not window or t > pos - window)]
 
 
-def attn(batch, heads, kv_heads, dim, v_dim, length, page, q_len, causal, window, cap, alibi, bias, sinks, q_pos, q_starts):
+def attn(batch, heads, kv_heads, dim, v_dim, length, page, q_len, causal, window, cap, alibi, bias, sinks, q_pos,
+         q_starts):
     """Sequence b has length - 3b tokens, none below 0. Paged: page j of sequence b is block (5j + 3b + 1) mod pool, but
     where that is 0 the table names a block outside the pool, whose keys do not exist. Rows of V have 3 elements of room
     behind them, those of K none. q_starts: sequence b has (2b + 1) mod (Q + 1) query tokens, row 0 of q is nobody's
@@ -96,14 +98,22 @@ CASES = [
     (linear, (1, 1, 1)), (linear, (3, 5, 17)), (linear, (2, 3, 1000)),
     (softmax_rows, (1, 1)), (softmax_rows, (3, 50)), (softmax_rows, (1, 1000)),
     # batch heads kv_heads dim v_dim length page  q_len causal window cap  alibi bias sinks q_pos q_starts
-    (attn, (1, 1, 1, 8, 8, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)), (attn, (3, 6, 2, 16, 16, 7, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
-    (attn, (2, 4, 4, 8, 8, 40, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)), (attn, (2, 4, 2, 24, 24, 13, 4, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
-    (attn, (3, 3, 1, 8, 8, 6, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)), (attn, (2, 2, 1, 16, 8, 9, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0)),
-    (attn, (2, 2, 1, 8, 24, 9, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0)), (attn, (2, 2, 2, 8, 8, 20, 0, 4, 1, 5, 0, 0, 0, 0, 0, 0)),
-    (attn, (2, 2, 2, 8, 8, 20, 0, 4, 0, 1, 0, 0, 0, 0, 1, 0)), (attn, (2, 4, 2, 8, 8, 12, 0, 1, 1, 0, 3, 0, 0, 0, 0, 0)),
-    (attn, (2, 4, 2, 8, 8, 12, 0, 2, 1, 0, 0, 1, 0, 0, 0, 0)), (attn, (2, 4, 2, 8, 8, 12, 0, 2, 1, 0, 0, 0, 1, 0, 0, 0)),
-    (attn, (3, 4, 2, 8, 8, 5, 0, 2, 1, 0, 0, 0, 0, 1, 1, 0)), (attn, (3, 2, 1, 8, 8, 8, 0, 4, 1, 0, 0, 0, 0, 0, 0, 1)),
-    (attn, (3, 4, 2, 16, 8, 11, 3, 3, 1, 4, 2, 1, 1, 1, 1, 1)), (attn, (3, 4, 1, 8, 16, 11, 2, 3, 0, 0, 2, 1, 1, 1, 1, 1)),
+    (attn, (1, 1, 1, 8, 8, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (3, 6, 2, 16, 16, 7, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 4, 4, 8, 8, 40, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 4, 2, 24, 24, 13, 4, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (3, 3, 1, 8, 8, 6, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 2, 1, 16, 8, 9, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 2, 1, 8, 24, 9, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 2, 2, 8, 8, 20, 0, 4, 1, 5, 0, 0, 0, 0, 0, 0)),
+    (attn, (2, 2, 2, 8, 8, 20, 0, 4, 0, 1, 0, 0, 0, 0, 1, 0)),
+    (attn, (2, 4, 2, 8, 8, 12, 0, 1, 1, 0, 3, 0, 0, 0, 0, 0)),
+    (attn, (2, 4, 2, 8, 8, 12, 0, 2, 1, 0, 0, 1, 0, 0, 0, 0)),
+    (attn, (2, 4, 2, 8, 8, 12, 0, 2, 1, 0, 0, 0, 1, 0, 0, 0)),
+    (attn, (3, 4, 2, 8, 8, 5, 0, 2, 1, 0, 0, 0, 0, 1, 1, 0)),
+    (attn, (3, 2, 1, 8, 8, 8, 0, 4, 1, 0, 0, 0, 0, 0, 0, 1)),
+    (attn, (3, 4, 2, 16, 8, 11, 3, 3, 1, 4, 2, 1, 1, 1, 1, 1)),
+    (attn, (3, 4, 1, 8, 16, 11, 2, 3, 0, 0, 2, 1, 1, 1, 1, 1)),
 ]
 for f, numbers in CASES:
     print(f.__name__, *numbers, ":", *(repr(v) for v in f(*numbers)))

@@ -74,8 +74,8 @@ static double bound_over(const struct attn_run *r, const float *bounds, int64_t 
     return most;
 }
 
-/* FDEC_PHI_BOUNDS: the most that a score can be, less what keeps its weight, times |v_d| and summed over all keys, below
- * 2^80. A split goes by its own blocks. NaN, which counts for nothing, where a bound is infinite. */
+/* FDEC_PHI_BOUNDS: the most that a score can be, less what keeps its weight, times |v_d| and summed over all keys,
+ * below 2^80. A split goes by its own blocks. NaN, which counts for nothing, where a bound is infinite. */
 static double phi_by_bounds(const struct attn_run *r, const struct inputs *in, int64_t b,
                             const struct attn_queries *seq, int64_t i, int h)
 {
@@ -119,8 +119,8 @@ static void phi_of_rows(const struct inputs *in, struct attn_run *run, float *ph
     }
 }
 
-/* The state afterwards: the LSE of each sequence's last query token, in its slot; 0, which says nothing to the next step,
- * where that is no finite number. */
+/* The state afterwards: the LSE of each sequence's last query token, in its slot; 0, which says nothing to the next
+ * step, where that is no finite number. */
 static void reference_state(const struct attn_run *run, const struct inputs *in, struct reference *r)
 {
     const int64_t heads = run->p->n_heads;

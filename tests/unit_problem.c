@@ -25,11 +25,19 @@ static void text_of_every_operation(void **state)
     } rows[] = {
         {"attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16 h=32/8 d=128", "attn:f16 n=4096 d=128 h=32/8", OP_ATTN},
         {"attn:f32 b=3 h=7/7 d=8 n=1 page=16", "attn:f32 h=7/7 d=8 page=16", "attn:f32 page=16 b=3 h=7/7 d=8", OP_ATTN},
+        {"attn:f16/q8_0 b=1 h=32/8 d=192/128 q=8 n=4096 page=16 window=1024 act=bf16/f32",
+         "attn:f16/q8_0 h=32/8 d=192/128 q=8 page=16 window=1024 act=bf16/f32",
+         "attn:f16/q8_0 act=bf16/f32 window=1024 q=8 page=16 n=4096 d=192/128 h=32/8", OP_ATTN},
+        {"attn:bf16 b=1 h=4/4 d=576/512 q=64 n=1 act=f16", "attn:bf16 h=4/4 d=576/512 q=64 act=f16",
+         "attn:bf16/bf16 act=f16/f16 h=4/4 d=576/512 q=64", OP_ATTN},
         {"linear:f16 m=8 n=4096 k=11008", "linear:f16 n=4096 k=11008", "linear:f16 k=11008 n=4096 m=8", OP_LINEAR},
         {"linear:f32 m=1 n=1 k=1", "linear:f32 n=1 k=1", "linear:f32 n=1 k=1", OP_LINEAR},
         {"softmax:f32 rows=2 cols=32000", "softmax:f32 cols=32000", "softmax:f32 cols=32000 rows=2", OP_SOFTMAX},
         {"rmsnorm:f32 rows=1 cols=64", "rmsnorm:f32 cols=64", "rmsnorm:f32 cols=64", OP_RMSNORM},
-        {"rope_append:f16 rows=4 cols=64", "rope_append:f16 cols=64", "rope_append:f16 cols=64 rows=4", OP_ROPE_APPEND},
+        {"rope_append:f16/q8_0 rows=4 h=8/2 d=192/128 act=bf16", "rope_append:f16/q8_0 h=8/2 d=192/128 act=bf16",
+         "rope_append:f16/q8_0 act=bf16 d=192/128 h=8/2 rows=4", OP_ROPE_APPEND},
+        {"rope_append:f32 rows=1 h=4/4 d=64", "rope_append:f32 h=4/4 d=64", "rope_append:f32/f32 d=64 h=4/4",
+         OP_ROPE_APPEND},
         {"swiglu:f32 rows=1 cols=64", "swiglu:f32 cols=64", "swiglu:f32 cols=64", OP_SWIGLU},
         {"add:f32 rows=1 cols=64", "add:f32 cols=64", "add:f32 cols=64", OP_ADD},
         {"embed:f16 rows=1 cols=64", "embed:f16 cols=64", "embed:f16 cols=64", OP_EMBED},
@@ -62,17 +70,26 @@ static void what_the_text_leaves_out(void **state)
     (void) state;
     const struct problem c = parse("attn:f16 b=2 h=8/2 d=64 n=100");
     assert_true(c.attn.scale == 0.125f);
-    assert_int_equal(c.attn.kv.type, FDEC_F16);
+    assert_int_equal(c.attn.kv.k.type, FDEC_F16);
+    assert_int_equal(c.attn.kv.v.type, FDEC_F16);
     assert_int_equal(c.attn.kv.capacity, 100);
     assert_int_equal(c.attn.kv.n_blocks, 2);
-    assert_int_equal(c.attn.kv.block_stride, 100 * 2 * 64);
-    assert_int_equal(c.attn.kv.token_stride, 2 * 64);
-    assert_int_equal(c.attn.kv.head_stride, 64);
-    assert_int_equal(c.attn.phi_source, FDEC_PHI_DEFAULT);
-    const struct problem p = parse("attn:f32 b=3 h=4/4 d=8 n=33 page=16");
+    assert_int_equal(c.attn.kv.k.block_stride, 100 * 2 * 64);
+    assert_int_equal(c.attn.kv.k.token_stride, 2 * 64);
+    assert_int_equal(c.attn.kv.k.head_stride, 64);
+    assert_int_equal(c.attn.phi_source, FDEC_PHI_AUTO);
+    assert_int_equal(c.attn.v_head_dim, 64);
+    assert_int_equal(c.attn.q_len, 1);
+    assert_true(c.attn.causal && !c.attn.invariant && c.attn.window == 0 && c.attn.softcap == 0);
+    assert_true(c.attn.q_type == FDEC_F32 && c.attn.out_type == FDEC_F32);
+    const struct problem p = parse("attn:f32/q8_0 b=3 h=4/4 d=8/32 n=33 page=16 act=f16/bf16");
     assert_int_equal(p.attn.kv.max_blocks, 3);
     assert_int_equal(p.attn.kv.n_blocks, 9);
-    assert_int_equal(p.attn.kv.block_stride, 16 * 4 * 8);
+    assert_int_equal(p.attn.kv.k.block_stride, 16 * 4 * 8);
+    assert_int_equal(p.attn.kv.v.block_stride, 16 * 4 * 32);
+    assert_int_equal(p.attn.kv.v.token_stride, 4 * 32);
+    assert_true(p.attn.kv.k.type == FDEC_F32 && p.attn.kv.v.type == FDEC_Q8_0);
+    assert_true(p.attn.q_type == FDEC_F16 && p.attn.out_type == FDEC_BF16);
     const struct problem m = parse("linear:f32 n=5 k=6");
     assert_int_equal(m.linear.m, 1);
 }
@@ -107,7 +124,21 @@ static void texts_that_are_no_problem(void **state)
         "attn:f16 b=1 h=8/0 d=64 n=1",
         "attn:f16 b=1 h=8/16 d=64 n=1",
         "attn:f16 b=1 h=8/8 d=60 n=1",
-        "attn:f16 b=1 h=8/8 d=264 n=1",
+        "attn:f16 b=1 h=8/8 d=584 n=1",
+        "attn:f16 b=1 h=8/8 d=64/60 n=1",
+        "attn:f16 b=1 h=8/8 d=64/ n=1",
+        "attn:f16 b=1 h=8/8 d=64/64/64 n=1",
+        "attn:f16 b=1 h=8/8 d=64 q=65 n=1",
+        "attn:f16 b=1 h=8/8 d=64 q=1/2 n=1",
+        "attn:f16 b=1 h=8/8 d=64 window=0 n=1",
+        "attn:f16 b=1 h=8/8 d=64 n=1 act=q8_0",
+        "attn:f16 b=1 h=8/8 d=64 n=1 act=f16/",
+        "attn:f16/f64 b=1 h=8/8 d=64 n=1",
+        "attn:f16/f16/f16 b=1 h=8/8 d=64 n=1",
+        "attn:q8_0/f16 b=1 h=8/8 d=24 n=1",
+        "attn:f16/q8_0 b=1 h=8/8 d=32/24 n=1",
+        "linear:bf16 m=1 n=1 k=1",
+        "linear:f16/f32 m=1 n=1 k=1",
         "attn:f16 b=1 h=8/8 d=64 n=1 page=0",
         "attn:f16 b=2000000000 h=8/8 d=64 n=2000000000 page=1",
         "attn:f16 b=1 h=65535/65535 d=256 n=2147483647",
@@ -163,6 +194,12 @@ static void least_work(void **state)
         /* q and out 2 * 2*8*64*4, K and V 2 * 2*100*2*64*2, lens 2*4 */
         {"attn:f16 b=2 h=8/2 d=64 n=100", 8192 + 102400 + 8, 4.0 * 2 * 8 * 64 * 100},
         {"attn:f32 b=2 h=8/2 d=64 n=100", 8192 + 204800 + 8, 4.0 * 2 * 8 * 64 * 100},
+        /* q 2 * 8*64*2, out 2 * 8*32*4; 100 keys of 2*34 and 32*4 bytes in 2 heads, 2 sequences; lens */
+        {"attn:q8_0/f32 b=2 h=8/2 d=64/32 n=100 act=f16/f32", 2048 + 2048 + 2 * 2 * 100 * (68 + 128) + 8,
+         2.0 * 2 * 8 * (64 + 32) * 100},
+        /* 3 query tokens see 98, 99 and 100 keys, in a window of 10 keys 10 each and 12 together */
+        {"attn:f32 b=1 h=1/1 d=8 q=3 n=100", 3 * 64 + 100 * 64 + 4, 2.0 * 16 * (98 + 99 + 100)},
+        {"attn:f32 b=1 h=1/1 d=8 q=3 n=100 window=10", 3 * 64 + 12 * 64 + 4, 2.0 * 16 * 30},
         {"linear:f16 m=3 n=10 k=20", 400 + 240 + 120, 1200}, /* W, x, y */
         {"linear:f32 m=3 n=10 k=20", 800 + 240 + 120, 1200},
         {"softmax:f32 rows=2 cols=1000", 16000, 8000},
@@ -182,8 +219,11 @@ static void types(void **state)
 {
     fdec_type t = FDEC_F32;
     (void) state;
-    assert_true(type_parse("f16", &t) && t == FDEC_F16 && type_bytes(t) == 2);
-    assert_true(type_parse("f32", &t) && t == FDEC_F32 && type_bytes(t) == 4);
+    assert_true(type_parse("f16", &t) && t == FDEC_F16 && type_bytes(t, 3) == 6);
+    assert_true(type_parse("f32", &t) && t == FDEC_F32 && type_bytes(t, 3) == 12);
+    assert_true(type_parse("bf16", &t) && t == FDEC_BF16 && type_bytes(t, 3) == 6 && type_is_float(t));
+    assert_true(type_parse("q8_0", &t) && t == FDEC_Q8_0 && type_bytes(t, 64) == 68 && type_block(t) == 32);
+    assert_true(type_align(FDEC_F32) == 4 && type_align(FDEC_F16) == 2 && type_align(t) == 2 && !type_is_float(t));
     assert_false(type_parse("f8", &t));
     assert_false(type_parse("", &t));
     assert_string_equal(type_name(FDEC_F16), "f16");
