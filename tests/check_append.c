@@ -157,7 +157,7 @@ static void set_edges(const struct data *d, double *v, uint32_t dim)
 {
     static const double edge[] = {65519, 65520, -1e9, 0x1p-24, 0x1.8p-25};
     for (uint32_t i = 0; i < 32 && i < dim; i++)
-        v[i] = i ? nearest(d->t.act, (i - 16) * 7 + 0.5) : 127;
+        v[i] = i ? nearest(d->t.act, ((int) i - 16) * 7 + 0.5) : 127;
     for (uint32_t i = 32; i < 64 && i < dim; i++)
         v[i] = 0;
     for (size_t i = 0; i < COUNT(edge) && d->c->rows > 2; i++) /* row 2, which is not skipped */
