@@ -247,7 +247,7 @@ kernel void sample(SAMPLE_BUFFERS(BUFFER_PARAM) SAMPLE_SCALARS(SCALAR_PARAM) int
         ids[row] = walk(mine, 0, n, top, inv_temperature, 0, INFINITY);
 }
 
-/* ---- attn_merge: a group per row; every item finds the row's largest LSE and the weights itself ------------------- */
+/* ---- attn_merge: a group per row; every item finds the row's largest LSE and the weights itself ------------------ */
 
 /* Weights are exactly 1 for the largest, so the sum is at least 1, and one part alone comes out as it is. Those under
  * 2^-126 are 0: such a part adds nothing, and a NaN or Inf in it NaN. */

@@ -525,7 +525,8 @@ FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, cons
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* One attention from n over disjoint keys (a shared prefix and what follows it, shards, ranks), by what fdec_attn_run
- * gives as out and lse:   out[r] = sum_i w_i part[i,r] / sum_i w_i,   w_i = e^(lse_in[i,r] - M),   lse[r] = M + ln sum_i w_i,
+ * gives as out and lse:
+ *   out[r] = sum_i w_i part[i,r] / sum_i w_i,   w_i = e^(lse_in[i,r] - M),   lse[r] = M + ln sum_i w_i
  * M the largest lse_in of the row. A part whose lse_in is -inf had no keys: it has no weight and is not read. Of nothing
  * but those, out is 0 and lse -inf; a NaN among lse_in makes the row NaN. Parts are added in order. A merged result is
  * a part again: merging in any grouping gives the same up to rounding. A sink belongs to one part alone. */

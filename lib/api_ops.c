@@ -12,10 +12,9 @@ static const struct {
     enum op op;
     fdec_type type;
 } smalls[N_SMALL] = {
-    [RMSNORM] = {OP_RMSNORM, FDEC_F32}, [SWIGLU] = {OP_SWIGLU, FDEC_F32},   [ADD] = {OP_ADD, FDEC_F32},
-    [EMBED_F32] = {OP_EMBED, FDEC_F32}, [EMBED_F16] = {OP_EMBED, FDEC_F16}, [ARGMAX] = {OP_ARGMAX, FDEC_F32},
-    [SAMPLE] = {OP_SAMPLE, FDEC_F32},
-    [MERGE] = {OP_ATTN_MERGE, FDEC_F32},
+    [RMSNORM] = {OP_RMSNORM, FDEC_F32}, [SWIGLU] = {OP_SWIGLU, FDEC_F32},    [ADD] = {OP_ADD, FDEC_F32},
+    [EMBED_F32] = {OP_EMBED, FDEC_F32}, [EMBED_F16] = {OP_EMBED, FDEC_F16},  [ARGMAX] = {OP_ARGMAX, FDEC_F32},
+    [SAMPLE] = {OP_SAMPLE, FDEC_F32},   [MERGE] = {OP_ATTN_MERGE, FDEC_F32},
 };
 
 struct fdec_ops {
