@@ -5,161 +5,16 @@
  * ("facts") gets its answers. Of a buffer only the first STORED bytes exist. The N-th call that can fail does so,
  * with an error that this call may give by the specification and without any effect: FLASHDEC_STUB_FAIL=N in the
  * environment, counted from the loading of the driver, or struct stub_control from within. What is still alive at
- * exit is told on standard error. For one thread. Calls that the library does not make are not there: add them when
- * it does. */
-#include "stub_icd.h"
+ * exit is told on standard error. For one thread. Calls that the library does not make are not there: the process ends
+ * and says which (stub_refused.h); add them when the library does. */
+#include "stub_object.h"
+#include "stub_refused.h"
 
-#include <CL/cl_icd.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { CONTEXT, QUEUE, MEM, PROGRAM, KERNEL, EVENT, PLATFORM, DEVICE, N_KINDS };
-static const char *const kind_names[N_KINDS] = {"context", "queue", "buffer",   "program",
-                                                "kernel",  "event", "platform", "device"};
-
-enum { STORED = 4096, MAX_LIVE = 4096 };
 static const char BINARY[] = "a program of the stub driver";
-
-struct object {
-    const cl_icd_dispatch *dispatch; /* first: the loader reads it */
-    enum kind kind;
-    long refs;
-    cl_context context; /* of a queue or buffer */
-    bool built;         /* program */
-    char name[64];      /* kernel */
-    cl_mem out;         /* kernel: argument 0 */
-    size_t size;        /* buffer */
-    unsigned char bytes[STORED];
-};
-
-static const cl_icd_dispatch dispatch;
-static struct object platform = {&dispatch, PLATFORM, .refs = 1}, device = {&dispatch, DEVICE, .refs = 1};
-static struct object *live[MAX_LIVE];
-static struct stub_control control;
-
-static struct stub_control *stub_control(void)
-{
-    return &control;
-}
-
-__attribute__((constructor)) static void start(void)
-{
-    const char *n = getenv("FLASHDEC_STUB_FAIL");
-    control.fail_at = n ? atol(n) : 0;
-}
-
-__attribute__((destructor)) static void report(void)
-{
-    long alive[N_KINDS] = {0};
-    for (long i = 0; i < control.live; i++)
-        alive[live[i]->kind]++;
-    for (int k = 0; k < N_KINDS; k++)
-        if (alive[k])
-            fprintf(stderr, "stub_icd: %ld %s(s) leaked\n", alive[k], kind_names[k]);
-    if (control.misuses)
-        fprintf(stderr, "stub_icd: %ld dead or wrong handle(s)\n", control.misuses);
-}
-
-/* ---- the turn to fail, objects, answers ---- */
-
-static bool turn(const char *call, cl_uint question)
-{
-    if (++control.calls != control.fail_at)
-        return false;
-    control.name = call;
-    control.question = question;
-    return true;
-}
-
-#define MAY_FAIL(error)                                                                                                \
-    if (turn(__func__, 0))                                                                                             \
-    return error
-#define MAY_FAIL_ASKED(question, error)                                                                                \
-    if (turn(__func__, question))                                                                                      \
-    return error
-#define MAY_FAIL_TO_CREATE(error)                                                                                      \
-    if (turn(__func__, 0))                                                                                             \
-    return created(NULL, error, err)
-
-static void *created(struct object *o, cl_int error, cl_int *err)
-{
-    if (err)
-        *err = o ? CL_SUCCESS : error;
-    return o;
-}
-
-static long index_of(const void *handle)
-{
-    for (long i = control.live; i-- > 0;)
-        if (live[i] == handle)
-            return i;
-    return -1;
-}
-
-/* Dead handles are never read. */
-static struct object *check(const void *handle, enum kind kind)
-{
-    if (kind == PLATFORM && handle == &platform)
-        return &platform;
-    if (kind == DEVICE && handle == &device)
-        return &device;
-    const long i = index_of(handle);
-    if (i >= 0 && live[i]->kind == kind)
-        return live[i];
-    control.misuses++;
-    return NULL;
-}
-
-static struct object *make(enum kind kind, cl_context context)
-{
-    struct object *o = control.live < MAX_LIVE ? calloc(1, sizeof *o) : NULL;
-    if (!o)
-        return NULL;
-    o->dispatch = &dispatch;
-    o->kind = kind;
-    o->refs = 1;
-    o->context = context;
-    return live[control.live++] = o;
-}
-
-static cl_int retain(const void *handle, enum kind kind, cl_int error)
-{
-    struct object *o = check(handle, kind);
-    if (!o)
-        return error;
-    o->refs++;
-    return CL_SUCCESS;
-}
-
-static cl_int release(const void *handle, enum kind kind, cl_int error)
-{
-    struct object *o = check(handle, kind);
-    if (!o)
-        return error;
-    if (--o->refs)
-        return CL_SUCCESS;
-    live[index_of(o)] = live[control.live - 1];
-    control.live--;
-    free(o);
-    return CL_SUCCESS;
-}
-
-static cl_int answer(const void *data, size_t n, size_t size, void *value, size_t *size_ret)
-{
-    if (size_ret)
-        *size_ret = n;
-    if (!value)
-        return CL_SUCCESS;
-    if (size < n)
-        return CL_INVALID_VALUE;
-    memcpy(value, data, n);
-    return CL_SUCCESS;
-}
-
-#define ANSWER(type, x) return answer(&(type){x}, sizeof(type), size, value, size_ret)
-#define ANSWER_TEXT(x)  return answer(x, sizeof(x), size, value, size_ret)
 
 /* ---- platform, device, context ---- */
 
@@ -168,7 +23,7 @@ static cl_int CL_API_CALL clIcdGetPlatformIDs(cl_uint n, cl_platform_id *out, cl
     if (n_out)
         *n_out = 1;
     if (out && n)
-        out[0] = (cl_platform_id) (void *) &platform;
+        out[0] = (cl_platform_id) (void *) &stub_platform;
     return CL_SUCCESS;
 }
 
@@ -199,7 +54,7 @@ cl_int CL_API_CALL clGetDeviceIDs(cl_platform_id id, cl_device_type type, cl_uin
     if (n_out)
         *n_out = 1;
     if (out && n)
-        out[0] = (cl_device_id) (void *) &device;
+        out[0] = (cl_device_id) (void *) &stub_device;
     return CL_SUCCESS;
 }
 
@@ -216,7 +71,7 @@ cl_int CL_API_CALL clGetDeviceInfo(cl_device_id id, cl_device_info question, siz
     case CL_DEVICE_VERSION: ANSWER_TEXT("OpenCL 1.2 stub");
     case CL_DEVICE_OPENCL_C_VERSION: ANSWER_TEXT("OpenCL C 1.2");
     case CL_DEVICE_EXTENSIONS: ANSWER_TEXT("");
-    case CL_DEVICE_PLATFORM: ANSWER(cl_platform_id, (void *) &platform);
+    case CL_DEVICE_PLATFORM: ANSWER(cl_platform_id, (void *) &stub_platform);
     case CL_DEVICE_VENDOR_ID: ANSWER(cl_uint, 0xf1a5);
     case CL_DEVICE_TYPE: ANSWER(cl_device_type, CL_DEVICE_TYPE_CPU);
     case CL_DEVICE_MAX_COMPUTE_UNITS: ANSWER(cl_uint, 4);
@@ -226,6 +81,7 @@ cl_int CL_API_CALL clGetDeviceInfo(cl_device_id id, cl_device_info question, siz
     case CL_DEVICE_GLOBAL_MEM_SIZE: ANSWER(cl_ulong, 1 << 30);
     case CL_DEVICE_MAX_MEM_ALLOC_SIZE: ANSWER(cl_ulong, 1 << 28);
     case CL_DEVICE_MEM_BASE_ADDR_ALIGN: ANSWER(cl_uint, 1024);
+    case CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT: ANSWER(cl_uint, 8);
     case CL_DEVICE_DOUBLE_FP_CONFIG: ANSWER(cl_device_fp_config, CL_FP_FMA);
     }
     return CL_INVALID_VALUE;
@@ -239,6 +95,7 @@ cl_int CL_API_CALL clRetainDevice(cl_device_id id)
 
 cl_int CL_API_CALL clReleaseDevice(cl_device_id id)
 {
+    note(__func__);
     return check(id, DEVICE) ? CL_SUCCESS : CL_INVALID_DEVICE;
 }
 
@@ -261,7 +118,7 @@ cl_int CL_API_CALL clRetainContext(cl_context context)
 
 cl_int CL_API_CALL clReleaseContext(cl_context context)
 {
-    return release(context, CONTEXT, CL_INVALID_CONTEXT);
+    return release(__func__, context, CONTEXT, CL_INVALID_CONTEXT);
 }
 
 cl_int CL_API_CALL clGetContextInfo(cl_context context, cl_context_info question, size_t size, void *value,
@@ -271,7 +128,7 @@ cl_int CL_API_CALL clGetContextInfo(cl_context context, cl_context_info question
     if (!check(context, CONTEXT))
         return CL_INVALID_CONTEXT;
     if (question == CL_CONTEXT_DEVICES)
-        ANSWER(cl_device_id, (void *) &device);
+        ANSWER(cl_device_id, (void *) &stub_device);
     return CL_INVALID_VALUE;
 }
 
@@ -289,7 +146,7 @@ cl_command_queue CL_API_CALL clCreateCommandQueue(cl_context context, cl_device_
 
 cl_int CL_API_CALL clReleaseCommandQueue(cl_command_queue queue)
 {
-    return release(queue, QUEUE, CL_INVALID_COMMAND_QUEUE);
+    return release(__func__, queue, QUEUE, CL_INVALID_COMMAND_QUEUE);
 }
 
 cl_int CL_API_CALL clGetCommandQueueInfo(cl_command_queue queue, cl_command_queue_info question, size_t size,
@@ -301,7 +158,7 @@ cl_int CL_API_CALL clGetCommandQueueInfo(cl_command_queue queue, cl_command_queu
         return CL_INVALID_COMMAND_QUEUE;
     switch (question) {
     case CL_QUEUE_CONTEXT: ANSWER(cl_context, o->context);
-    case CL_QUEUE_DEVICE: ANSWER(cl_device_id, (void *) &device);
+    case CL_QUEUE_DEVICE: ANSWER(cl_device_id, (void *) &stub_device);
     }
     return CL_INVALID_VALUE;
 }
@@ -324,7 +181,7 @@ cl_mem CL_API_CALL clCreateBuffer(cl_context context, cl_mem_flags flags, size_t
 
 cl_int CL_API_CALL clReleaseMemObject(cl_mem mem)
 {
-    return release(mem, MEM, CL_INVALID_MEM_OBJECT);
+    return release(__func__, mem, MEM, CL_INVALID_MEM_OBJECT);
 }
 
 cl_int CL_API_CALL clGetMemObjectInfo(cl_mem mem, cl_mem_info question, size_t size, void *value, size_t *size_ret)
@@ -372,7 +229,7 @@ cl_int CL_API_CALL clRetainProgram(cl_program program)
 
 cl_int CL_API_CALL clReleaseProgram(cl_program program)
 {
-    return release(program, PROGRAM, CL_INVALID_PROGRAM);
+    return release(__func__, program, PROGRAM, CL_INVALID_PROGRAM);
 }
 
 cl_int CL_API_CALL clBuildProgram(cl_program program, cl_uint n, const cl_device_id *devices, const char *options,
@@ -407,7 +264,7 @@ cl_int CL_API_CALL clGetProgramInfo(cl_program program, cl_program_info question
         return CL_INVALID_PROGRAM;
     switch (question) {
     case CL_PROGRAM_NUM_DEVICES: ANSWER(cl_uint, 1);
-    case CL_PROGRAM_DEVICES: ANSWER(cl_device_id, (void *) &device);
+    case CL_PROGRAM_DEVICES: ANSWER(cl_device_id, (void *) &stub_device);
     case CL_PROGRAM_BINARY_SIZES: ANSWER(size_t, o->built ? sizeof BINARY : 0);
     case CL_PROGRAM_BINARIES:
         if (!o->built || size < sizeof(void *))
@@ -433,7 +290,7 @@ cl_kernel CL_API_CALL clCreateKernel(cl_program program, const char *name, cl_in
 
 cl_int CL_API_CALL clReleaseKernel(cl_kernel kernel)
 {
-    return release(kernel, KERNEL, CL_INVALID_KERNEL);
+    return release(__func__, kernel, KERNEL, CL_INVALID_KERNEL);
 }
 
 cl_int CL_API_CALL clSetKernelArg(cl_kernel kernel, cl_uint i, size_t size, const void *value)
@@ -528,10 +385,17 @@ cl_int CL_API_CALL clFinish(cl_command_queue queue)
 
 cl_int CL_API_CALL clReleaseEvent(cl_event event)
 {
-    return release(event, EVENT, CL_INVALID_EVENT);
+    return release(__func__, event, EVENT, CL_INVALID_EVENT);
 }
 
 /* ---- what the loader asks for ---- */
+
+__attribute__((noreturn)) static void refuse(const char *call)
+{
+    note(call);
+    fprintf(stderr, "stub_icd: %s is not one of the calls that flashdec makes\n", call);
+    abort();
+}
 
 static void *address_of(const char *name)
 {
@@ -562,7 +426,17 @@ void *CL_API_CALL clGetExtensionFunctionAddressForPlatform(cl_platform_id id, co
     return check(id, PLATFORM) ? address_of(name) : NULL;
 }
 
-static const cl_icd_dispatch dispatch = {
+#define REFUSE(call)                                                                                                   \
+    static void refuse_##call(void)                                                                                    \
+    {                                                                                                                  \
+        refuse(#call);                                                                                                 \
+    }
+REFUSED(REFUSE)
+
+/* It never returns: the types need not agree. */
+#define AND_REFUSED(call) , .call = (cl_api_##call) refuse_##call
+
+const cl_icd_dispatch stub_dispatch = {
     .clGetPlatformIDs = clIcdGetPlatformIDs,
     .clGetPlatformInfo = clGetPlatformInfo,
     .clGetDeviceIDs = clGetDeviceIDs,
@@ -594,5 +468,5 @@ static const cl_icd_dispatch dispatch = {
     .clEnqueueWriteBuffer = clEnqueueWriteBuffer,
     .clFinish = clFinish,
     .clReleaseEvent = clReleaseEvent,
-    .clGetExtensionFunctionAddressForPlatform = clGetExtensionFunctionAddressForPlatform,
+    .clGetExtensionFunctionAddressForPlatform = clGetExtensionFunctionAddressForPlatform REFUSED(AND_REFUSED),
 };
