@@ -251,6 +251,7 @@ INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
 {
     const int page = a->block_table ? a->page_size : max(k->end, 1);
     float2 most = 0.0f;
+    #pragma unroll 1
     for (int t = k->begin; t < k->end; t = (t / page + 1) * page) {
         int slot;
         const int block = find_block(a, k->s.b, t, &slot, false);
@@ -317,6 +318,7 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
 {
     global const float *num = num_of(a, first), *den = a->work + n_partials(a) * V_DIM + first, *n = den + n_partials(a);
     float most = -INFINITY, total = 0.0f, sink_n = -INFINITY, sink = 0.0f;
+    #pragma unroll 1
     for (int k = 0; k < a->n_splits; k++)
         most = n[k] > most ? n[k] : most;
     const bool no_keys = most == -INFINITY;
@@ -327,6 +329,7 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
         most = sink_n > most ? sink_n : most;
     }
     most = most == -INFINITY ? 0.0f : most;
+    #pragma unroll 1
     for (int k = 0; k < a->n_splits; k++)
         if (n[k] != -INFINITY)
             total = fma(den[k], exp2i_1(n[k] - most), total);
@@ -334,8 +337,10 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
         total = fma(sink, exp2i_1(sink_n - most), total);
 
     const size_t at = (size_t) (s->q_begin + i) * a->n_heads + h;
+    #pragma unroll 1
     for (int j = item; j < V_VECS; j += n_items) {
         vec sum = 0.0f;
+        #pragma unroll 1
         for (int k = 0; k < a->n_splits; k++)
             if (n[k] != -INFINITY)
                 sum = fma(load_f32(num + (size_t) k * V_DIM, j, V_DIM), (vec) exp2i_1(n[k] - most), sum);

@@ -66,6 +66,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
     i64 some_k = 0, some_v = 0;
     tile->first = first;
     tile->there = 0;
+    #pragma unroll 1
     for (int i = 0; i < TILE && first + i < k->end;) {
         int slot;
         const int block = find_block(a, k->s.b, first + i, &slot, count);
@@ -73,6 +74,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
         const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
         const i64 step_k = UNITS(K_TYPE, a->k_token_stride), step_v = UNITS(V_TYPE, a->v_token_stride);
         if (block >= 0) {
+            #pragma unroll 1
             for (int j = 0; j < n; j++) {
                 tile->k[i + j] = at_k + j * step_k;
                 tile->v[i + j] = at_v + j * step_v;
@@ -83,6 +85,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
         i += n;
     }
     if (tile->there != ALL_THERE)
+        #pragma unroll 1
         for (int i = 0; i < TILE; i++)
             if (!(tile->there >> i & 1))
                 tile->k[i] = some_k, tile->v[i] = some_v;
@@ -206,6 +209,7 @@ INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, co
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
             q[r] = Q_ROW(s->q[r], j);
+        #pragma unroll 1
         for (int i = j % K_LINE; next_at && i < KEYS; i += K_LINE)
             prefetch_line(next + next_at[i], j / K_LINE);
         #pragma unroll
@@ -278,11 +282,14 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
     PASTE(vstore, WIDTH)(shrink, 0, lane);
     s->den *= shrink;
     s->n = to;
+    #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
         bool again = false; /* a repeated last row is scaled once */
+        #pragma unroll 1
         for (int i = 0; i < r; i++)
             again = again || s->partial[i] == s->partial[r];
         global float *num = num_of(a, s->partial[r]);
+        #pragma unroll 1
         for (int j = 0; j < V_VECS && !again && lane[r * KEYS] != 1.0f; j++)
             store_f32(load_f32(num, j, V_DIM) * lane[r * KEYS], num, j, V_DIM);
     }
@@ -327,6 +334,7 @@ INLINE void add_values(const struct args *a, const struct block *s, const struct
                        const struct ahead *next)
 {
     int j = 0;
+    #pragma unroll 1
     for (; j + COLS <= V_VECS; j += COLS)
         add_columns(a, s, tile, p, j, COLS, next);
     if (V_VECS % COLS)
@@ -337,13 +345,17 @@ INLINE void add_values(const struct args *a, const struct block *s, const struct
 INLINE void add_seen_values(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
                             int seen[GROUPS][WIDTH])
 {
+    #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
         bool again = false;
+        #pragma unroll 1
         for (int i = 0; i < r; i++)
             again = again || s->partial[i] == s->partial[r];
         global float *num = num_of(a, s->partial[r]);
+        #pragma unroll 1
         for (int i = 0; i < TILE && !again; i++)
             if (seen[i / KEYS][r * KEYS + i % KEYS])
+                #pragma unroll 1
                 for (int j = 0; j < V_VECS; j++)
                     store_f32(fma((vec) p[i / KEYS][r * KEYS + i % KEYS], V_ROW(s->v + tile->v[i], j), load_f32(num, j, V_DIM)),
                               num, j, V_DIM);
@@ -362,6 +374,7 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
         for (int u = 0; u < GROUPS; u++)
             m[u] = exp_pair_small(x[u], &n[u]);
     } else {
+        #pragma unroll 1
         for (int u = 0; u < GROUPS; u++)
             m[u] = exp_pair(x[u], &n[u]);
     }
@@ -379,6 +392,7 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
     for (int u = 0; u < GROUPS; u++)
         x[u] = dots(s, tile->k + u * KEYS, next ? next->k : 0, next ? next->tile->k + u * KEYS : 0) * a->scale;
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
+        #pragma unroll 1
         for (int u = 0; u < GROUPS; u++) {
             const ivec here = finish_scores(a, s, tile, u, whole, &x[u]);
             all_seen &= here;
@@ -415,6 +429,7 @@ INLINE void open_block(const struct args *a, const struct task *k, int g, int fi
     s->first = first;
     s->k = k_of_head(a, g);
     s->v = v_of_head(a, g);
+    #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
         const int row = min(first + r, k->n_rows - 1), i = token_of(k, row), h = head_of(k, g, row);
         s->q[r] = q_row(a, k, g, row);
@@ -425,6 +440,7 @@ INLINE void open_block(const struct args *a, const struct task *k, int g, int fi
         s->all_lo = max(s->all_lo, from);
         s->any_hi = max(s->any_hi, to);
         s->all_hi = min(s->all_hi, to);
+        #pragma unroll 1
         for (int l = r * KEYS; l < r * KEYS + KEYS; l++) {
             slope[l] = a->alibi ? a->alibi[h] : 0.0f;
             before[l] = (float) -(k->s.pos + i);
@@ -442,10 +458,12 @@ INLINE void open_block(const struct args *a, const struct task *k, int g, int fi
 INLINE float norm_of(global const Q_T *q)
 {
     vec sum = 0.0f;
+    #pragma unroll 1
     for (int j = 0; j < K_VECS; j++)
         sum = fma(Q_ROW(q, j), Q_ROW(q, j), sum);
     float lane[WIDTH], all = 0.0f;
     PASTE(vstore, WIDTH)(sum, 0, lane);
+    #pragma unroll 1
     for (int l = 0; l < WIDTH; l++)
         all += lane[l];
     return sqrt(all);
@@ -457,12 +475,15 @@ INLINE void clear_block(const struct args *a, const struct task *k, bool moving,
     float n[WIDTH];
     const bool bounded = !moving && a->phi_source == PHI_BOUNDS;
     const float2 bounds = bounded ? bounds_of(a, k, s->g) : (float2) 0.0f;
+    #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
         const int row = min(s->first + r, k->n_rows - 1);
         const float q_norm = bounded ? norm_of(s->q[r]) : 0.0f;
         const float start = moving ? EXP_NONE : exponent_of(phi_of(a, k, s->g, row, q_norm, bounds));
+        #pragma unroll 1
         for (int l = r * KEYS; l < r * KEYS + KEYS; l++)
             n[l] = start;
+        #pragma unroll 1
         for (int j = 0; j < V_VECS; j++)
             store_f32(0.0f, num_of(a, s->partial[r]), j, V_DIM);
     }
@@ -479,14 +500,17 @@ INLINE int close_block(const struct args *a, const struct task *k, const struct 
     PASTE(vstore, WIDTH)(s->den, 0, den);
     PASTE(vstore, WIDTH)(s->n, 0, n);
     STORE_INTS(s->n_keys, 0, keys);
+    #pragma unroll 1
     for (int r = 0; r < ROWS && s->first + r < k->n_rows; r++) {
         float sum = den[r * KEYS];
         int n_keys = keys[r * KEYS];
+        #pragma unroll 1
         for (int i = 1; i < KEYS; i++) {
             sum += den[r * KEYS + i];
             n_keys += keys[r * KEYS + i];
         }
         bool good = den_in_range(sum, n_keys);
+        #pragma unroll 1
         for (int j = 0; j < V_VECS; j++)
             good = good && num_in_range(load_f32(num_of(a, s->partial[r]), j, V_DIM));
         store_den(a, s->partial[r], n_keys, sum, n[r * KEYS]);
@@ -499,6 +523,7 @@ INLINE int close_block(const struct args *a, const struct task *k, const struct 
 INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head, struct tile *tile,
                           struct tile *next, bool moving)
 {
+    #pragma unroll 1
     for (int i = 0; i < k->n_g * per_head; i++) {
         struct block *s = &blocks[i];
         const bool last = s->g == k->g + k->n_g - 1;
@@ -516,6 +541,7 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
     struct tile tiles[2];
     const bool count = k->row == 0 && moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
     find_tile(a, k, k->begin, count, &tiles[0]);
+    #pragma unroll 1
     for (int t = k->begin, at = 0; t < k->end; t += TILE, at = 1 - at) {
         struct tile *next = t + TILE < k->end ? &tiles[1 - at] : 0;
         if (next)
@@ -529,6 +555,7 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
 INLINE int close_blocks(const struct args *a, const struct task *k, struct block *blocks, int n, bool moving)
 {
     int n_bad = 0;
+    #pragma unroll 1
     for (int i = 0; i < n; i++)
         if (!blocks[i].done) {
             const int bad = close_block(a, k, &blocks[i]);
@@ -546,10 +573,13 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
     struct block blocks[N_BLOCKS];
     find_task(&k, &a, TILE);
     const int per_head = (k.n_rows + ROWS - 1) / ROWS, n_used = k.n_g * per_head;
+    #pragma unroll 1
     for (int i = 0; i < n_used; i++)
         open_block(&a, &k, k.g + i / per_head, i % per_head * ROWS, &blocks[i]);
 
+    #pragma unroll 1
     for (bool moving = SCHEME != UNIFIED;; moving = true) {
+        #pragma unroll 1
         for (int i = 0; i < n_used; i++)
             if (!blocks[i].done)
                 clear_block(&a, &k, moving, &blocks[i]);
@@ -559,7 +589,9 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
             break;
         atomic_add(a.counts, n_bad);
     }
+    #pragma unroll 1
     for (int g = k.g; n_splits == 1 && g < k.g + k.n_g; g++)
+        #pragma unroll 1
         for (int r = 0; r < k.n_rows; r++)
             finish_row(&a, &k.s, token_of(&k, r), head_of(&k, g, r), partial_of(&a, &k, g, r), 0, 1);
 }

@@ -248,7 +248,7 @@ typedef struct fdec_attn_args {
     fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest element) of
                             each block's keys, as fdec_append_run keeps them */
     fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the last query
-                            token. The caller zeroes a slot when it gets another sequence */
+                            token, 0 where that is not finite. The caller zeroes a slot when it gets another sequence */
     fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside 0..n_slots-1: none */
     fdec_buffer out;     /* [B, Q, H, Dv] of out_type, or [n_q, H, Dv]. A row with no keys gives 0. May be the same buffer as q
                             where types and head dimensions are the same */

@@ -129,6 +129,8 @@ fdec_status fdec_explain(const fdec_plan *plan, fdec_format format, char *buf, s
     fdec_status st = FDEC_OK;
     require("fdec_explain", plan != NULL);
     require("fdec_explain", format == FDEC_TEXT || format == FDEC_JSON);
+    if (plan->adaption.online) /* fdec_attn_adapt has moved it */
+        plan = plan->adaption.online;
     try_st(hand_out(format == FDEC_JSON ? dump(plan_json(plan)) : plan_text(plan), buf, n, needed));
 out:
     return st;

@@ -273,6 +273,8 @@ static bool parse_field(const struct field *f, char *value)
             return false;
         if (f->type[0] == f->type[1] && t[0] != t[1])
             return false;
+        if (f->type[0] == f->type[1] && t[0] != t[1])
+            return false;
         field_set(f, t[0], t[1]);
         return true;
     }
