@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
  *
- * vec/...: WIDTH, ROWS, SPAN (0: as many kv heads in a task as fit), PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE. PARTS is the number of work-groups wanted per
- * compute unit; the keys of a sequence are split until there are that many, or until a split would be too short to be
- * worth its merge. */
+ * vec/...: WIDTH, ROWS, SPAN (0: as many kv heads in a task as fit), PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE.
+ * PARTS is the number of work-groups wanted per compute unit; the keys of a sequence are split until there are that
+ * many, or until a split would be too short to be worth its merge. */
 #include "attn.h"
 #include "registry.h"
 
@@ -40,8 +40,8 @@ static int64_t splits_of(const struct attn_problem *p, const struct split_rule *
     return MAX(1, MIN(MAX(occupy, balance), div_up(p->len, ATTN_LEAST_SPLIT)));
 }
 
-/* Smaller batches have more splits, and fewer query tokens never fewer: B * splits(B) is at most B * balance + wanted + B,
- * with what one task per sequence would take; so this is enough for all smaller ranges and query lengths. */
+/* Smaller batches have more splits, and fewer query tokens never fewer: B * splits(B) is at most B * balance + wanted +
+ * B, with what one task per sequence would take; so this is enough for all smaller ranges and query lengths. */
 static size_t workspace_of(const struct attn_problem *p, const struct split_rule *r)
 {
     const int64_t by_keys = p->batch * MAX(1, div_up(p->len, p->invariant ? INVARIANT_SPLIT : ATTN_LEAST_SPLIT));

@@ -3,29 +3,33 @@
  *
  *   score(t) = cap(scale * q . K[t]) + alibi * (t - position) + bias[t]        shapes and features: flashdec.h
  *
- * A row is one (query token, query head). The rows of one (sequence, kv head) are numbered i*GROUP + head in group, and cut
- * into chunks of CHUNK; a chunk's keys are read once for all of its rows.
- * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys that a chunk sees are cut into splits; each gives a
- * partial per row,
+ * A row is one (query token, query head). The rows of one (sequence, kv head) are numbered i*GROUP + head in group, and
+ * cut into chunks of CHUNK; a chunk's keys are read once for all of its rows.
+ * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys that a chunk sees are cut into splits; each gives
+ * a partial per row,
  *
  *     (num[DV], den, n)   standing for   num * 2^n = sum_t e^score v_t   and   den * 2^n = sum_t e^score
  *
  * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den times
- * 2^(n-N), one division, LSE = ln den + N ln 2; attn_vec does that itself where there is one split. The schemes differ only in when n moves:
- *   unified  never: n = round(phi log2 e), no maximum is taken. Guarded afterwards: a partial with !(den and every |num|
- *            <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a block of
- *            ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row. Above: 2^80,
- *            far from overflow, because the merge drops what is 2^128 smaller than another partial: under 2^-47 of the row.
+ * 2^(n-N), one division, LSE = ln den + N ln 2; attn_vec does that itself where there is one split. The schemes differ
+ * only in when n moves:
+ *   unified  never: n = round(phi log2 e), no maximum is taken. Guarded afterwards: a partial with !(den and every
+ *   |num|
+ *            <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a block
+ *            of ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row. Above:
+ *            2^80, far from overflow, because the merge drops what is 2^128 smaller than another partial: under 2^-47
+ *            of the row.
  *   online   whenever the maximum of a tile of keys is larger
  *   pair     when it is larger by more than 2^32: (m, n) arithmetic, hardly ever rescaled, cannot overflow
  * A partial without keys has n = -inf, and nothing else of it counts; a row of nothing else gives out = 0, lse = -inf.
- * Scores of -inf have n = EXP_NONE. Keys that a row does not see (past its position, before its window, of bias -inf, in a
- * block outside the pool) are never multiplied, not even by 0: what lies there may be NaN.
+ * Scores of -inf have n = EXP_NONE. Keys that a row does not see (past its position, before its window, of bias -inf,
+ * in a block outside the pool) are never multiplied, not even by 0: what lies there may be NaN.
  *
  * work, R = B*Q*H rows, S = n_splits, floats:   num [R][S][DV] | den [R][S] | n [R][S]
  *
- * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length or query tokens are out of range; [2]
- * (page, kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the page.
+ * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length or query tokens are out of range;
+ * [2] (page, kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the
+ * page.
  *
  * Results repeat bit for bit: fixed order everywhere, no floating atomics, nothing contracted.
  *
@@ -62,14 +66,15 @@ enum { PHI_CONSTANT = 1, PHI_PER_HEAD = 2, PHI_BOUNDS = 3, PHI_STATE = 4 }; /* f
 #define Q_ROW(p, j)        PASTE(load_, Q_TYPE)(p, j, HEAD_DIM)
 #define OUT_STORE(v, p, j) PASTE(store_, OUT_TYPE)(v, p, j, V_DIM)
 
-/* PoCL 3.1 shares a kernel's local array among work-groups where a pointer to it reaches a function that is not inlined,
- * and passes large structs by slow copies where it does not inline. */
+/* PoCL 3.1 shares a kernel's local array among work-groups where a pointer to it reaches a function that is not
+ * inlined, and passes large structs by slow copies where it does not inline. */
 #define INLINE static __attribute__((always_inline))
 
 /* Arguments that many functions need, as they came, and the buffers. Private: it dissolves when all is inlined. */
 #define BUFFER_FIELD(type, name) global type *name;
-#define BUFFER_KEEP(type, name)  a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
-#define SCALAR_KEEP(type, name)  a.name = name;
+#define BUFFER_KEEP(type, name) \
+    a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
+#define SCALAR_KEEP(type, name) a.name = name;
 struct args {
     ATTN_BUFFERS(BUFFER_FIELD)
     ATTN_SCALARS(SCALAR_MEMBER)
@@ -117,8 +122,8 @@ INLINE int end_visible(const struct args *a, const struct sequence *s, int i)
     return a->causal || a->window ? (int) clamp(s->pos + i + 1, (i64) 0, (i64) s->len) : s->len;
 }
 
-/* What one work-item or group of launch 1 does: rows row .. row + n_rows - 1 of the sequence's kv heads g .. g + n_g - 1,
- * keys begin..end-1. */
+/* What one work-item or group of launch 1 does: rows row .. row + n_rows - 1 of the sequence's kv heads g .. g + n_g -
+ * 1, keys begin..end-1. */
 struct task {
     struct sequence s;
     int g, n_g, group;
@@ -126,8 +131,8 @@ struct task {
     int split, begin, end;
 };
 
-/* Splits are whole multiples of `unit` keys from a multiple of `unit` on. Of one size (split_keys), or as even as can be
- * and not below ATTN_LEAST_SPLIT: the keys that the chunk sees decide, not the batch's longest sequence. */
+/* Splits are whole multiples of `unit` keys from a multiple of `unit` on. Of one size (split_keys), or as even as can
+ * be and not below ATTN_LEAST_SPLIT: the keys that the chunk sees decide, not the batch's longest sequence. */
 INLINE void find_split(struct task *k, const struct args *a, int unit)
 {
     const int first = k->row / k->group, last = (k->row + k->n_rows - 1) / k->group;
@@ -205,9 +210,15 @@ INLINE void store_den(const struct args *a, size_t partial, int n_keys, float de
     at[n_partials(a)] = n_keys ? n : -INFINITY;
 }
 
+INLINE i64 bias_offset(const struct args *a, const struct sequence *s, int i, int h)
+{
+    return s->b * a->bias_batch_stride + i * a->bias_query_stride + h * a->bias_head_stride;
+}
+
 /* ---- where keys lie ---- */
 
-/* Block that holds token t of the sequence, -1: none. Counts a bad block when its first token is asked for and `count`. */
+/* Block that holds token t of the sequence, -1: none. Counts a bad block when its first token is asked for and `count`.
+ * */
 INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
 {
     if (!a->block_table) {
@@ -272,7 +283,8 @@ INLINE float phi_by_bounds(const struct args *a, const struct task *k, float q_n
     return top + a->bias_max - 55.45f + log((float) max(k->end - k->begin, 1) * fmax(most.y, 1.0f));
 }
 
-/* phi of row r of head g. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard decides. */
+/* phi of row r of head g. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard
+ * decides. */
 INLINE float phi_of(const struct args *a, const struct task *k, int g, int r, float q_norm, float2 most)
 {
     const int h = head_of(k, g, r);
@@ -313,10 +325,12 @@ INLINE void keep_state(const struct args *a, const struct sequence *s, int i, in
         a->state[(size_t) slot * a->n_heads + h] = isfinite(lse) ? lse : 0.0f;
 }
 
-/* Merges the partials first .. first + n_splits - 1 of query token i and head h; n_items items share the row's vectors. */
-INLINE void finish_row(const struct args *a, const struct sequence *s, int i, int h, size_t first, int item, int n_items)
+/* Merges the partials first .. first + n_splits - 1 of query token i and head h; n_items items share its vectors. */
+INLINE void finish_row(const struct args *a, const struct sequence *s, int i, int h, size_t first, int item,
+                       int n_items)
 {
-    global const float *num = num_of(a, first), *den = a->work + n_partials(a) * V_DIM + first, *n = den + n_partials(a);
+    global const float *num = num_of(a, first), *den = a->work + n_partials(a) * V_DIM + first;
+    global const float *n = den + n_partials(a);
     float most = -INFINITY, total = 0.0f, sink_n = -INFINITY, sink = 0.0f;
     #pragma unroll 1
     for (int k = 0; k < a->n_splits; k++)

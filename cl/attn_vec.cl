@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT
  * attn_vec.cl - launch 1 of attention for CPU-like devices; part of attn.cl, where the terms are explained
  *
- * One work-item makes the partials of one (sequence, split, span of kv heads, chunk of rows). It walks its keys in tiles of
- * TILE; for each tile the kv heads, which lie side by side in a cache of [B, T, G, D]: one stream, whose pages are looked up
- * once; and for each head its rows in blocks of ROWS, while the tile is in the nearest cache. A block works on WIDTH/ROWS keys at a
- * time: WIDTH dot products in WIDTH registers, each vector of K loaded (and converted) once for ROWS rows, folded by a tree
- * of lane shuffles into one vector of scores, lane r*KEYS + i for row r and key i. Then one vector exp; then each vector of V
- * is loaded once for ROWS rows. Sums of V live in the workspace, where the partial will be, and pass through registers once
- * per tile.
+ * One work-item makes the partials of one (sequence, split, span of kv heads, chunk of rows). It walks its keys in
+ * tiles of TILE; for each tile the kv heads, which lie side by side in a cache of [B, T, G, D]: one stream, whose pages
+ * are looked up once; and for each head its rows in blocks of ROWS, while the tile is in the nearest cache. A block
+ * works on WIDTH/ROWS keys at a time: WIDTH dot products in WIDTH registers, each vector of K loaded (and converted)
+ * once for ROWS rows, folded by a tree of lane shuffles into one vector of scores, lane r*KEYS + i for row r and key i.
+ * Then one vector exp; then each vector of V is loaded once for ROWS rows. Sums of V live in the workspace, where the
+ * partial will be, and pass through registers once per tile.
  *
- * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; PREFETCH: the first block of a head asks for the next head's
- * part of the tile, the last head for the next tile. */
+ * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; PREFETCH: the first block of a head asks for the next
+ * head's part of the tile, the last head for the next tile. */
 #define TILE     ATTN_VEC_TILE
 #define KEYS     (WIDTH / ROWS) /* of one vector of scores */
 #define GROUPS   (TILE / KEYS)  /* such vectors of a tile */
 #define COLS     (WIDTH / ROWS) /* vectors of V summed at a time: WIDTH sums in registers */
 #define N_BLOCKS (CHUNK / ROWS)
-/* How much of a loop is written out: of more at once compilers load everything first, and spill. A block of q8_0 is one piece,
- * so that its scale is read once. */
+/* How much of a loop is written out: of more at once compilers load everything first, and spill. A block of q8_0 is one
+ * piece, so that its scale is read once. */
 #define IS_q8_0_q8_0 1
 #define IS_Q8_(type) IS_q8_0_##type
 #define IS_Q8(type)  IS_Q8_(type)
@@ -37,6 +37,8 @@
 #else
 #define VALUES_UNROLL _Pragma("unroll")
 #endif
+
+#include "lanes.h"
 
 /* Where the keys of a tile lie, head 0. */
 struct tile {
@@ -70,7 +72,8 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
     for (int i = 0; i < TILE && first + i < k->end;) {
         int slot;
         const int block = find_block(a, k->s.b, first + i, &slot, count);
-        const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i, n = min(run, k->end - first - i);
+        const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i;
+        const int n = min(run, k->end - first - i);
         const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
         const i64 step_k = UNITS(K_TYPE, a->k_token_stride), step_v = UNITS(V_TYPE, a->v_token_stride);
         if (block >= 0) {
@@ -91,86 +94,8 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
                 tile->k[i] = some_k, tile->v[i] = some_v;
 }
 
-/* ---- lanes ---- */
-
-/* Lane i: the sum of the lanes of a[i]. Halves of vectors that lie near each other first: cheap shuffles. */
-INLINE vec fold(vec *a)
-{
-#if WIDTH == 16
-    #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s01, y.s01, x.s45, y.s45, x.s89, y.s89, x.scd, y.scd) +
-               (vec) (x.s23, y.s23, x.s67, y.s67, x.sab, y.sab, x.sef, y.sef);
-    }
-    #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s02, y.s02, x.s46, y.s46, x.s8a, y.s8a, x.sce, y.sce) +
-               (vec) (x.s13, y.s13, x.s57, y.s57, x.s9b, y.s9b, x.sdf, y.sdf);
-    }
-    #pragma unroll
-    for (int i = 0; i < 2; i++)
-        a[i] = (vec) (a[2 * i].lo, a[2 * i + 1].lo) + (vec) (a[2 * i].hi, a[2 * i + 1].hi);
-    const vec x = a[0], y = a[1];
-    return (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
-#else
-    #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s01, y.s01, x.s45, y.s45) + (vec) (x.s23, y.s23, x.s67, y.s67);
-    }
-    #pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s02, y.s02, x.s46, y.s46) + (vec) (x.s13, y.s13, x.s57, y.s57);
-    }
-    return (vec) (a[0].lo, a[1].lo) + (vec) (a[0].hi, a[1].hi);
-#endif
-}
-
-/* Every lane: the largest among the lanes of its row. NaN: any lane's, the sums are NaN anyway. */
-INLINE vec row_most(vec x)
-{
-    vec y = x;
-#if WIDTH == 16
-#if KEYS > 1
-    y = x.s1032547698badcfe, x = y > x ? y : x;
-#endif
-#if KEYS > 2
-    y = x.s23016745ab89efcd, x = y > x ? y : x;
-#endif
-#if KEYS > 4
-    y = x.s45670123cdef89ab, x = y > x ? y : x;
-#endif
-#if KEYS > 8
-    y = x.s89abcdef01234567, x = y > x ? y : x;
-#endif
-#else
-#if KEYS > 1
-    y = x.s10325476, x = y > x ? y : x;
-#endif
-#if KEYS > 2
-    y = x.s23016745, x = y > x ? y : x;
-#endif
-#if KEYS > 4
-    y = x.s45670123, x = y > x ? y : x;
-#endif
-#endif
-    return x;
-}
-
-#if WIDTH == 16
-#define LANE_INDEX ((ivec) (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
-#define STORE_INTS vstore16
-#else
-#define LANE_INDEX ((ivec) (0, 1, 2, 3, 4, 5, 6, 7))
-#define STORE_INTS vstore8
-#endif
-#define LANE_KEY (LANE_INDEX & (KEYS - 1))
-
-/* One cache line. Lines are asked for one by one between the arithmetic: a burst would fill the queue of misses, and every load
- * behind it would wait. */
+/* One cache line. Lines are asked for one by one between the arithmetic: a burst would fill the queue of misses, and
+ * every load behind it would wait. */
 INLINE void prefetch_line(global const void *p, int line)
 {
 #if HAVE_PREFETCH && PREFETCH
@@ -192,7 +117,8 @@ struct ahead {
 
 /* ---- scores ---- */
 
-/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... next_at: likewise of what comes after. */
+/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... next_at: the same of what comes
+ * after. */
 INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, const i64 *next_at)
 {
     vec sum[WIDTH];
@@ -241,8 +167,8 @@ INLINE vec bias_of(const struct args *a, const struct block *s, int first)
     return PASTE(vload, WIDTH)(0, lane);
 }
 
-/* From scaled dot products to scores; -inf for what the row does not see, whose lanes are 0 in the result. whole: all is
- * seen but for the bias. */
+/* From scaled dot products to scores; -inf for what the row does not see, whose lanes are 0 in the result. whole: all
+ * is seen but for the bias. */
 INLINE ivec finish_scores(const struct args *a, const struct block *s, const struct tile *tile, int group, bool whole,
                           vec *x)
 {
@@ -296,8 +222,8 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 }
 
 /* num[r] += p[r][i] * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
-INLINE void add_columns(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH], int j,
-                        int n, const struct ahead *next)
+INLINE void add_columns(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
+                        int j, int n, const struct ahead *next)
 {
     vec num[ROWS][COLS];
     #pragma unroll
@@ -342,8 +268,8 @@ INLINE void add_values(const struct args *a, const struct block *s, const struct
 }
 
 /* The same, only of keys that the row sees. */
-INLINE void add_seen_values(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                            int seen[GROUPS][WIDTH])
+INLINE void add_seen_values(const struct args *a, const struct block *s, const struct tile *tile,
+                            float p[GROUPS][WIDTH], int seen[GROUPS][WIDTH])
 {
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
@@ -354,11 +280,12 @@ INLINE void add_seen_values(const struct args *a, const struct block *s, const s
         global float *num = num_of(a, s->partial[r]);
         #pragma unroll 1
         for (int i = 0; i < TILE && !again; i++)
-            if (seen[i / KEYS][r * KEYS + i % KEYS])
+            if (seen[i / KEYS][r * KEYS + i % KEYS]) {
+                const vec w = p[i / KEYS][r * KEYS + i % KEYS];
                 #pragma unroll 1
                 for (int j = 0; j < V_VECS; j++)
-                    store_f32(fma((vec) p[i / KEYS][r * KEYS + i % KEYS], V_ROW(s->v + tile->v[i], j), load_f32(num, j, V_DIM)),
-                              num, j, V_DIM);
+                    store_f32(fma(w, V_ROW(s->v + tile->v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
+            }
     }
 }
 
@@ -381,7 +308,8 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
 }
 
 /* Adds a tile to the sums of a block. next: what to prefetch, 0: nothing. moving: exponents may. */
-INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct ahead *next, bool moving)
+INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct ahead *next,
+                     bool moving)
 {
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
     vec x[GROUPS], m[GROUPS], n[GROUPS];
@@ -434,7 +362,7 @@ INLINE void open_block(const struct args *a, const struct task *k, int g, int fi
         const int row = min(first + r, k->n_rows - 1), i = token_of(k, row), h = head_of(k, g, row);
         s->q[r] = q_row(a, k, g, row);
         s->partial[r] = partial_of(a, k, g, row);
-        s->bias[r] = a->bias ? a->bias + k->s.b * a->bias_batch_stride + i * a->bias_query_stride + h * a->bias_head_stride : 0;
+        s->bias[r] = a->bias ? a->bias + bias_offset(a, &k->s, i, h) : 0;
         const int from = max(first_visible(a, &k->s, i), k->begin), to = min(end_visible(a, &k->s, i), k->end);
         s->any_lo = min(s->any_lo, from);
         s->all_lo = max(s->all_lo, from);
@@ -520,8 +448,8 @@ INLINE int close_block(const struct args *a, const struct task *k, const struct 
 }
 
 /* The blocks of a head follow each other: the first of them asks for what comes after the head. */
-INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head, struct tile *tile,
-                          struct tile *next, bool moving)
+INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head,
+                          struct tile *tile, struct tile *next, bool moving)
 {
     #pragma unroll 1
     for (int i = 0; i < k->n_g * per_head; i++) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
- * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys: LANES
- * neighbouring items share a key's dot products with all rows; item `key` turns its key's into weights; then each item owns
- * WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power of two, TILE a
- * multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
+ * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys:
+ * LANES neighbouring items share a key's dot products with all rows; item `key` turns its key's into weights; then each
+ * item owns WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power
+ * of two, TILE a multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
@@ -20,11 +20,12 @@ struct tile {
     float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], final_n[CHUNK];
     i64 k[TILE], v[TILE]; /* offsets of a key; -1: it is not there */
     int lo[CHUNK], hi[CHUNK], n_keys[CHUNK]; /* of a row: the keys that it sees, and how many were there */
-    int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is there */
+    int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is
+                        there */
 };
 
-/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key, and den of key `item` of
- * each tile. The exponents are the same in all items. */
+/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key, and den of key `item`
+ * of each tile. The exponents are the same in all items. */
 struct sums {
     vec num[CHUNK][COLS];
     float den[CHUNK], n[CHUNK];

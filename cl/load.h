@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * load.h - rows of caches and activations, a vector of WIDTH floats at a time, whatever their type
  *
- * Types go by their names: f32, f16, bf16, q8_0. T_f16 is what a pointer to one counts in: half; bf16 in ushort, q8_0 in
- * bytes. UNITS(q8_0, n): n elements in such units, n whole blocks.
+ * Types go by their names: f32, f16, bf16, q8_0. T_f16 is what a pointer to one counts in: half; bf16 in ushort, q8_0
+ * in bytes. UNITS(q8_0, n): n elements in such units, n whole blocks.
  *     load_f16(p, j, dim)   vector j of the row of dim elements at p, dim a multiple of 8; lanes past the end are 0
  *     load_aligned_f16(p, j, dim)   the same where rows are aligned to 16 bytes, WIDTH 8: 16 bytes at a time
  *     store_f16(v, p, j, dim)   the same, rounded to nearest even
- * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d * q[i].
- * WIDTH  4, 8 or 16 */
+ * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d *
+ * q[i]. WIDTH  4, 8 or 16 */
 #ifndef LOAD_H
 #define LOAD_H
 #include "common.h"

@@ -162,8 +162,8 @@ typedef enum fdec_scheme {
 
 /* Where `unified` takes phi from. A wrong phi costs time (the row is redone), never the result. */
 typedef enum fdec_phi_source {
-    FDEC_PHI_AUTO     = 0, /* the first of these that there is: softcap <= 50 (phi = 0), args.bounds, args.state, args.phi,
-                              params.phi */
+    FDEC_PHI_AUTO     = 0, /* the first of these that there is: softcap <= 50 (phi = 0), args.bounds, args.state,
+                              args.phi, params.phi */
     FDEC_PHI_CONSTANT = 1, /* params.phi, the same for all heads */
     FDEC_PHI_PER_HEAD = 2, /* args.phi, f32 [H] on the device, read by each run: calibrated constants */
     FDEC_PHI_BOUNDS   = 3, /* args.bounds: scale * |q| * max |k| (Cauchy-Schwarz): never overflows */
@@ -208,14 +208,14 @@ typedef struct fdec_attn_params {
     fdec_type q_type, out_type;   /* f32, f16, bf16 */
     float scale;                  /* 0: 1/sqrt(head_dim) */
     float softcap;                /* c > 0: score = c * tanh(scale * q.k / c), before bias and ALiBi; 0: none */
-    uint32_t window;              /* w > 0: a query at position p sees keys p-w+1 .. p only, whatever the mask; 0: all */
+    uint32_t window;              /* w > 0: a query at position p sees p-w+1 .. p only, whatever the mask; 0: all */
     fdec_mask mask;
     fdec_kv_layout kv;
     fdec_scheme scheme;
     fdec_phi_source phi_source;
     float phi;
-    uint32_t batch_invariant; /* 1: a sequence's results have the same bits alone, in any batch, in any page order: kernel,
-                                 configuration and splits depend on the class and its own length alone */
+    uint32_t batch_invariant; /* 1: a sequence's results have the same bits alone, in any batch, in any page order:
+                                 kernel, configuration and splits depend on the class and its own length alone */
     uint32_t max_concurrent;  /* runs being enqueued at the same moment; 0: 8. One more is FDEC_E_MEMORY */
 } fdec_attn_params;
 #define FDEC_ATTN_PARAMS_INIT FDEC_INIT_(fdec_attn_params)
@@ -226,41 +226,46 @@ typedef struct fdec_attn_args {
     size_t size;
     uint32_t batch;   /* B of this run; 0: max_batch */
     uint32_t max_len; /* upper bound of lens in this run, sets the grid; 0: the plan's */
-    uint32_t q_len;   /* Q, query tokens per sequence, at most max_q_len; with q_starts their upper bound. 0: max_q_len */
+    uint32_t q_len;   /* Q, query tokens per sequence, <= max_q_len; with q_starts their upper bound. 0: max_q_len */
     uint32_t n_q;     /* with q_starts: rows of q and out; 0: B*Q */
     uint32_t n_slots; /* of state; 0: B */
     fdec_buffer q;    /* [B, Q, H, D] of q_type; with q_starts [n_q, H, D] */
     fdec_buffer k, v; /* params.kv */
-    fdec_buffer lens; /* [B] i32 on the device: tokens in the cache, the new ones included, 0..max_len. Others are clamped
-                         and counted */
-    fdec_buffer q_starts; /* optional: [B+1] i32: sequence b has the query tokens q_starts[b] .. q_starts[b+1]-1, at most Q.
-                             Others are clamped and counted */
+    fdec_buffer lens; /* [B] i32 on the device: tokens in the cache, the new ones included, 0..max_len. Others are
+                         clamped and counted */
+    fdec_buffer q_starts; /* optional: [B+1] i32: sequence b has the query tokens q_starts[b] .. q_starts[b+1]-1, at
+                             most Q. Others are clamped and counted */
     fdec_buffer q_pos;    /* optional: [B] i32: position in the cache of the first query token, any value; absent:
                              lens[b] minus its number of query tokens (bottom-right). The others follow it */
     fdec_buffer block_table; /* paged: [B, max_blocks] i32. Ids outside the pool (-1) read as no keys, counted */
-    fdec_buffer bias;        /* optional: f32, added to the score of (b, query token i, head h, key t), at  b*bias_batch_stride
-                                + i*bias_query_stride + h*bias_head_stride + t. -inf: the key is not there */
+    fdec_buffer bias;        /* optional: f32, added to the score of (b, query token i, head h, key t), at
+                                b*bias_batch_stride + i*bias_query_stride + h*bias_head_stride + t. -inf: the key is not
+                                there */
     int64_t bias_batch_stride, bias_query_stride, bias_head_stride; /* elements; 0: the same for all. [B, T]: T, 0, 0 */
-    float bias_max;      /* what bias may add to a score at most; a hint for FDEC_PHI_BOUNDS, 0 where it is never positive */
+    float bias_max;      /* what bias may add to a score at most; a hint for FDEC_PHI_BOUNDS, 0 where it is never
+                            positive */
     fdec_buffer alibi;   /* optional: [H] f32 slopes: slope * (t - position) is added */
     fdec_buffer sinks;   /* optional: [H] f32: a score that takes weight and has no value */
     fdec_buffer phi;     /* optional: [H] f32 */
-    fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest element) of
-                            each block's keys, as fdec_append_run keeps them */
-    fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the last query
-                            token, 0 where that is not finite. The caller zeroes a slot when it gets another sequence */
-    fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside 0..n_slots-1: none */
-    fdec_buffer out;     /* [B, Q, H, Dv] of out_type, or [n_q, H, Dv]. A row with no keys gives 0. May be the same buffer as q
-                            where types and head dimensions are the same */
-    fdec_buffer lse;     /* optional: [B, Q, H] f32, or [n_q, H]: ln of the sum of e^score, sink included; -inf where there are
-                            no keys */
+    fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest
+                            element) of each block's keys, as fdec_append_run keeps them */
+    fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the
+                            last query token, 0 where that is not finite. The caller zeroes a slot when it gets another
+                            sequence */
+    fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside
+                            0..n_slots-1: none */
+    fdec_buffer out;     /* [B, Q, H, Dv] of out_type, or [n_q, H, Dv]. A row with no keys gives 0. May be the same
+                            buffer as q where types and head dimensions are the same */
+    fdec_buffer lse;     /* optional: [B, Q, H] f32, or [n_q, H]: ln of the sum of e^score, sink included; -inf where
+                            there are no keys */
     fdec_buffer workspace; /* fdec_plan_workspace_bytes */
 } fdec_attn_args;
 #define FDEC_ATTN_ARGS_INIT FDEC_INIT_(fdec_attn_args)
 
 /* Attention of each sequence's last tokens:
  *   out[b,i,h] = sum_t p_t V[b,g,t],   p = softmax over the visible t of score(t),   g = h / (H/G)
- *   score(t)   = cap(scale * q[b,i,h] . K[b,g,t]) + alibi[h] * (t - position) + bias[b,i,h,t],   position = q_pos[b] + i
+ *   score(t)   = cap(scale * q[b,i,h] . K[b,g,t]) + alibi[h] * (t - position) + bias[b,i,h,t]
+ *   position   = q_pos[b] + i
  * NaN or Inf in the input gives NaN where the formula has it, and nowhere else. Enqueues at most two kernels. */
 FDEC_API fdec_status fdec_attn_run(fdec_plan *plan, cl_command_queue queue, const fdec_attn_args *args, cl_uint n_wait,
                                    const cl_event *wait, cl_event *event);
@@ -278,9 +283,9 @@ typedef struct fdec_attn_counts {
 FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out);
 
 /* Moves a plan from `unified` to `online` for good when the share of (row, split) pairs that were redone was over 1/16
- * between the last two calls and between the two before, with at least 64 pairs each. Call it now and then, never during
- * a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan is on
- * `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
+ * between the last two calls and between the two before, with at least 64 pairs each. Call it now and then, never
+ * during a run: it blocks until the queue's earlier work is done, and may compile. *moved (may be NULL): 1 if the plan
+ * is on `online` now because of this. A plan of another scheme, and a batch-invariant one, stays as it is. */
 FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved);
 
 /* Reads a file of calibrated constants, as `flashdec-run --calibrate` writes it for a model: phi [n_layers, n_heads], a
@@ -288,7 +293,7 @@ FDEC_API fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, in
  * read, is no such file, or is for other sizes. */
 FDEC_API fdec_status fdec_phi_read(const char *path, uint32_t n_layers, uint32_t n_heads, float *phi);
 
-/* ---- rotary embedding and append ---------------------------------------------------------------------------------- */
+/* ---- rotary embedding and append --------------------------------------------------------------------------------- */
 
 typedef enum fdec_rope_scaling {
     FDEC_ROPE_UNSCALED = 0,
@@ -300,8 +305,8 @@ typedef enum fdec_rope_scaling {
 /* How fast pair i of the dimensions turns, i in [0, rope_dim / 2): by w = base^(-2i / rope_dim) rad a token, which is
  * n = w L / (2 pi) turns in the L = original_max_len tokens of training. A scaling makes it  (1 - r) w + r w / factor:
  *   LINEAR  r = 1
- *   YARN    r = (i - lo) / (hi - lo), within 0..1;  lo and hi: the i at which n is beta_fast and beta_slow, the one rounded
- *           down, the other up, and kept within 0..rope_dim-1
+ *   YARN    r = (i - lo) / (hi - lo), within 0..1;  lo and hi: the i at which n is beta_fast and beta_slow, the one
+ *           rounded down, the other up, and kept within 0..rope_dim-1
  *   LLAMA3  r = (high_freq_factor - n) / (high_freq_factor - low_freq_factor), within 0..1
  * As in modeling_rope_utils.py of Hugging Face's transformers. A field that the scaling does not read must be 0. */
 typedef struct fdec_rope_params {
@@ -372,8 +377,8 @@ typedef struct fdec_append_args {
 #define FDEC_APPEND_ARGS_INIT FDEC_INIT_(fdec_append_args)
 
 /* Turns q in place, turns k, and writes k and v to their places in the caches, in one kernel. f16 and bf16 are rounded
- * to nearest even. Q8_0 as in ggml: d = max |x| / 127 rounded to f16, q = x times 1 / (the unrounded d), rounded, halves
- * away from zero; a block with an infinity or a NaN reads as NaN. */
+ * to nearest even. Q8_0 as in ggml: d = max |x| / 127 rounded to f16, q = x times 1 / (the unrounded d), rounded,
+ * halves away from zero; a block with an infinity or a NaN reads as NaN. */
 FDEC_API fdec_status fdec_append_run(fdec_plan *plan, cl_command_queue queue, const fdec_append_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 
@@ -527,9 +532,9 @@ FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, cons
 /* One attention from n over disjoint keys (a shared prefix and what follows it, shards, ranks), by what fdec_attn_run
  * gives as out and lse:
  *   out[r] = sum_i w_i part[i,r] / sum_i w_i,   w_i = e^(lse_in[i,r] - M),   lse[r] = M + ln sum_i w_i
- * M the largest lse_in of the row. A part whose lse_in is -inf had no keys: it has no weight and is not read. Of nothing
- * but those, out is 0 and lse -inf; a NaN among lse_in makes the row NaN. Parts are added in order. A merged result is
- * a part again: merging in any grouping gives the same up to rounding. A sink belongs to one part alone. */
+ * M the largest lse_in of the row. A part whose lse_in is -inf had no keys: it has no weight and is not read. Of
+ * nothing but those, out is 0 and lse -inf; a NaN among lse_in makes the row NaN. Parts are added in order. A merged
+ * result is a part again: merging in any grouping gives the same up to rounding. A sink belongs to one part alone. */
 typedef struct fdec_attn_merge_args {
     size_t size;
     uint32_t rows, dim;  /* rows: of all sequences, query tokens and heads; dim: v_head_dim */

@@ -85,7 +85,8 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES]);
 /* Their names, as in the text: {"b", "n"}, {"m", NULL}, {"rows", NULL}. */
 const char *const *problem_range_names(enum op op);
 
-/* True where every run takes the kernel chosen for the one point `at`, whatever its own range: batch-invariant attention. */
+/* True where every run takes the kernel chosen for the one point `at`, whatever its own range: batch-invariant
+ * attention. */
 bool problem_pinned(const struct problem *p, int64_t at[N_RANGES]);
 
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */

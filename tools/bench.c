@@ -45,7 +45,9 @@ static const struct {
 } commands[] = {{"attn", ATTN}, {"linear", LINEAR}, {"softmax", SOFTMAX}, {"all", ALL}};
 
 /* clang-format off */
-enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS, PACKED, SWEEP, ACT,
+enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
+       KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
+       PACKED, SWEEP, ACT,
        ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
