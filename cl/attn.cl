@@ -257,6 +257,11 @@ INLINE global const V_T *v_of_head(const struct args *a, int g)
 
 /* ---- phi, and the guard of `unified` ---- */
 
+INLINE bool needs_bounds(const struct args *a)
+{
+    return a->phi_source == PHI_BOUNDS || a->phi_source == ATTN_PHI_GATED;
+}
+
 /* The largest |k| and |v_d| that the caller's bounds allow in the task's keys of head g. */
 INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
 {
@@ -274,13 +279,17 @@ INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
     return most;
 }
 
-/* Cauchy-Schwarz: no score is over scale * |q| * |k|. From there down so far that no sum can leave 2^80. */
-INLINE float phi_by_bounds(const struct args *a, const struct task *k, float q_norm, float2 most)
+/* Cauchy-Schwarz: no score is over scale * |q| * |k|, nor below minus that. *phi: from there down so far that no sum can
+ * leave 2^80. True: no row's sum can fall below n_keys * 2^-76 either (80 ln 2 - 2 top - 2 ln n_keys - ln |v| >= -76 ln 2).
+ */
+INLINE bool phi_by_bounds(const struct args *a, const struct task *k, float q_norm, float2 most, float *phi)
 {
     float top = fabs(a->scale) * q_norm * most.x;
     if (a->softcap > 0.0f)
         top = fmin(top, a->softcap);
-    return top + a->bias_max - 55.45f + log((float) max(k->end - k->begin, 1) * fmax(most.y, 1.0f));
+    const float ln_sum = log((float) max(k->end - k->begin, 1) * fmax(most.y, 1.0f));
+    *phi = top + a->bias_max - 55.45f + ln_sum;
+    return 2.0f * (top + ln_sum) <= 108.0f && !a->bias && !a->alibi;
 }
 
 /* phi of row r of head g. NaN and infinity become 0: what they came from makes the row NaN by itself, or the guard
@@ -288,13 +297,16 @@ INLINE float phi_by_bounds(const struct args *a, const struct task *k, float q_n
 INLINE float phi_of(const struct args *a, const struct task *k, int g, int r, float q_norm, float2 most)
 {
     const int h = head_of(k, g, r);
-    float phi = a->phi && a->phi_source != PHI_CONSTANT ? a->phi[h] : a->phi0;
-    if (a->phi_source == PHI_BOUNDS)
-        phi = phi_by_bounds(a, k, q_norm, most);
-    if (a->phi_source == PHI_STATE) {
+    float phi = a->phi && a->phi_source != PHI_CONSTANT ? a->phi[h] : a->phi0, bounded;
+    if (a->phi_source == PHI_STATE || a->phi_source == ATTN_PHI_GATED) {
         const int slot = a->slots ? a->slots[k->s.b] : k->s.b;
-        const float before = slot >= 0 && slot < a->n_slots ? a->state[(size_t) slot * a->n_heads + h] : 0.0f;
+        const bool is_there = a->state && slot >= 0 && slot < a->n_slots;
+        const float before = is_there ? a->state[(size_t) slot * a->n_heads + h] : 0.0f;
         phi = before != 0.0f && isfinite(before) ? before : phi;
+    }
+    if (a->phi_source == PHI_BOUNDS || a->phi_source == ATTN_PHI_GATED) {
+        const bool sure = phi_by_bounds(a, k, q_norm, most, &bounded);
+        phi = sure || a->phi_source == PHI_BOUNDS ? bounded : phi;
     }
     return isfinite(phi) ? phi : 0.0f;
 }

@@ -13,6 +13,8 @@
 #define ATTN_WG_WIDTH    8   /* floats in a vector in attn_wg.cl */
 #define ATTN_WG_LANES(dim) ((dim) >= 64 ? 8 : (dim) >= 32 ? 4 : 2) /* items that share a dot product there */
 
+#define ATTN_PHI_GATED 5 /* by the bounds where they rule out a redo, else by the state, else by args.phi */
+
 #define ATTN_BUFFERS(X) \
     X(const Q_T, q) \
     X(const K_T, k) \
@@ -58,7 +60,7 @@
     X(i32, n_slots) \
     X(i32, window)            /* 0: none */ \
     X(i32, causal) \
-    X(i32, phi_source)        /* fdec_phi_source, never AUTO */ \
+    X(i32, phi_source)        /* fdec_phi_source but AUTO, or ATTN_PHI_GATED */ \
     X(f32, scale) \
     X(f32, softcap)           /* 0: none */ \
     X(f32, bias_max) \

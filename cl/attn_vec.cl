@@ -401,7 +401,7 @@ INLINE float norm_of(global const Q_T *q)
 INLINE void clear_block(const struct args *a, const struct task *k, bool moving, struct block *s)
 {
     float n[WIDTH];
-    const bool bounded = !moving && a->phi_source == PHI_BOUNDS;
+    const bool bounded = !moving && needs_bounds(a);
     const float2 bounds = bounded ? bounds_of(a, k, s->g) : (float2) 0.0f;
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {

@@ -248,7 +248,7 @@ INLINE void store_partials(local struct tile *s, const struct args *a, const str
 INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r, float2 bounds)
 {
     float sum = 0.0f;
-    for (int j = 0; j < K_VECS && a->phi_source == PHI_BOUNDS; j++)
+    for (int j = 0; j < K_VECS && needs_bounds(a); j++)
         sum += lanes_sum(s->q[r][j] * s->q[r][j]);
     return exponent_of(phi_of(a, k, k->g, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
 }
@@ -257,7 +257,7 @@ INLINE float first_exponent(local const struct tile *s, const struct args *a, co
 INLINE void make_partials(local struct tile *s, const struct args *a, const struct task *k, bool moving)
 {
     struct sums sums;
-    const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k, k->g) : (float2) 0.0f;
+    const float2 bounds = !moving && needs_bounds(a) ? bounds_of(a, k, k->g) : (float2) 0.0f;
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
         #pragma unroll

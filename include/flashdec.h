@@ -162,8 +162,8 @@ typedef enum fdec_scheme {
 
 /* Where `unified` takes phi from. A wrong phi costs time (the row is redone), never the result. */
 typedef enum fdec_phi_source {
-    FDEC_PHI_AUTO     = 0, /* the first of these that there is: softcap <= 50 (phi = 0), args.bounds, args.state,
-                              args.phi, params.phi */
+    FDEC_PHI_AUTO     = 0, /* the first of these that there is: softcap <= 50 (phi = 0); args.bounds, where there is no
+                              args.state or they rule out a redo; args.state; args.phi; params.phi */
     FDEC_PHI_CONSTANT = 1, /* params.phi, the same for all heads */
     FDEC_PHI_PER_HEAD = 2, /* args.phi, f32 [H] on the device, read by each run: calibrated constants */
     FDEC_PHI_BOUNDS   = 3, /* args.bounds: scale * |q| * max |k| (Cauchy-Schwarz): never overflows */

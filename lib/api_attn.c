@@ -177,16 +177,16 @@ out:
 }
 
 /* The source of phi that this run has, in the order of flashdec.h. */
-static fdec_phi_source phi_source_of(const struct attn_problem *p, const fdec_attn_args *a)
+static int phi_source_of(const struct attn_problem *p, const fdec_attn_args *a)
 {
+    const bool state = a->state.mem && !p->invariant;
     if (p->phi_source != FDEC_PHI_AUTO)
-        return p->phi_source;
+        return (int) p->phi_source;
     if (p->softcap > 0 && p->softcap <= max_phi_cap)
         return FDEC_PHI_CONSTANT;
-    return a->bounds.mem                   ? FDEC_PHI_BOUNDS
-           : a->state.mem && !p->invariant ? FDEC_PHI_STATE
-           : a->phi.mem                    ? FDEC_PHI_PER_HEAD
-                                           : FDEC_PHI_CONSTANT;
+    if (a->bounds.mem)
+        return state ? ATTN_PHI_GATED : FDEC_PHI_BOUNDS;
+    return state ? FDEC_PHI_STATE : a->phi.mem ? FDEC_PHI_PER_HEAD : FDEC_PHI_CONSTANT;
 }
 
 static struct attn_scalars scalars_of(const struct attn_problem *p, const fdec_attn_args *a, const struct geometry *g)
@@ -217,7 +217,7 @@ static struct attn_scalars scalars_of(const struct attn_problem *p, const fdec_a
         .n_slots = (int32_t) a->n_slots,
         .window = (int32_t) p->window,
         .causal = p->causal,
-        .phi_source = (int32_t) phi_source_of(p, a),
+        .phi_source = phi_source_of(p, a),
         .scale = p->scale,
         .softcap = p->softcap,
         .bias_max = a->bias_max,

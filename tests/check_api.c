@@ -83,7 +83,7 @@ static void refuse_attn_plans(const struct api *a)
     BAD_PLAN(attn, max_len = 1u << 31, FDEC_E_ARG, "max_len");
     BAD_PLAN(attn, n_heads = 0, FDEC_E_ARG, "n_heads");
     BAD_PLAN(attn, n_kv_heads = 0, FDEC_E_ARG, "n_kv_heads");
-    BAD_PLAN(attn, n_kv_heads = 3, FDEC_E_ARG, "n_heads % p.n_kv_heads");
+    BAD_PLAN(attn, n_kv_heads = 3, FDEC_E_ARG, "n_heads % p->n_kv_heads");
     BAD_PLAN(attn, head_dim = 0, FDEC_E_ARG, "head_dim");
     BAD_PLAN(attn, head_dim = 12, FDEC_E_ARG, "head_dim % 8");
     BAD_PLAN(attn, head_dim = 584, FDEC_E_ARG, "head_dim <=");

@@ -49,15 +49,16 @@ static void reference_shape(const struct workload_spec *spec, struct reference *
     r->n_state = in.at[ATTN_STATE].n;
 }
 
-/* The source of phi that a run has, in the order of flashdec.h. */
-static fdec_phi_source source_of(const struct attn_problem *p, const struct inputs *in, bool capped)
+/* The source of phi that a run has, in the order of flashdec.h; ATTN_PHI_GATED: bounds or state. */
+static int source_of(const struct attn_problem *p, const struct inputs *in, bool capped)
 {
+    const bool state = in->at[ATTN_STATE].n && !p->invariant;
     if (p->phi_source != FDEC_PHI_AUTO || capped)
-        return capped ? FDEC_PHI_CONSTANT : p->phi_source;
-    return in->at[ATTN_BOUNDS].n                   ? FDEC_PHI_BOUNDS
-           : in->at[ATTN_STATE].n && !p->invariant ? FDEC_PHI_STATE
-           : in->at[ATTN_PHI].n                    ? FDEC_PHI_PER_HEAD
-                                                   : FDEC_PHI_CONSTANT;
+        return capped ? FDEC_PHI_CONSTANT : (int) p->phi_source;
+    return in->at[ATTN_BOUNDS].n ? (state ? ATTN_PHI_GATED : FDEC_PHI_BOUNDS)
+           : state               ? FDEC_PHI_STATE
+           : in->at[ATTN_PHI].n  ? FDEC_PHI_PER_HEAD
+                                 : FDEC_PHI_CONSTANT;
 }
 
 /* The largest |k| (which = 0) or |v_d| (1) that the blocks of the keys which a row sees have. */
@@ -100,10 +101,13 @@ static void phi_of_rows(const struct inputs *in, struct attn_run *run, float *ph
 {
     const struct attn_problem *p = run->p;
     const bool capped = p->phi_source == FDEC_PHI_AUTO && p->softcap > 0 && p->softcap <= 50;
-    const fdec_phi_source source = source_of(p, in, capped);
+    const int source = source_of(p, in, capped);
+    const bool by_bounds = source == FDEC_PHI_BOUNDS || source == ATTN_PHI_GATED,
+               by_state = source == FDEC_PHI_STATE || source == ATTN_PHI_GATED;
     const float *per_head = source == FDEC_PHI_CONSTANT ? NULL : in->at[ATTN_PHI].f;
     run->phi = phi;
-    run->phi_slack = source == FDEC_PHI_BOUNDS ? 80 * log(2) : 0;
+    /* gated: a split may go by the state, which the guard lets pass within 80 ln 2 below and 76 ln 2 + ln n above */
+    run->phi_slack = source == ATTN_PHI_GATED ? 80 * log(2) + log((double) p->len + 1) : by_bounds ? 80 * log(2) : 0;
     for (int64_t b = 0; b < p->batch; b++) {
         const struct attn_queries seq = attn_queries_of(run, b);
         const int64_t slot = slot_of(in, b);
@@ -111,10 +115,10 @@ static void phi_of_rows(const struct inputs *in, struct attn_run *run, float *ph
             const int h = (int) (j % p->n_heads);
             float *row = phi + seq.first * p->n_heads + j;
             *row = capped ? 0 : per_head ? per_head[h] : p->phi;
-            if (source == FDEC_PHI_BOUNDS)
-                *row = (float) phi_by_bounds(run, in, b, &seq, j / p->n_heads, h);
-            else if (source == FDEC_PHI_STATE && slot >= 0 && in->at[ATTN_STATE].f[slot * p->n_heads + h] != 0)
+            if (by_state && slot >= 0 && in->at[ATTN_STATE].f[slot * p->n_heads + h] != 0)
                 *row = in->at[ATTN_STATE].f[slot * p->n_heads + h];
+            if (by_bounds)
+                *row = (float) phi_by_bounds(run, in, b, &seq, j / p->n_heads, h);
         }
     }
 }
