@@ -138,7 +138,7 @@ static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
     const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
     const int scratch = chunk * MAX(tile * (ATTN_WG_LANES(k) + 1), v_keys * v);
-    const int floats = chunk * k + scratch + chunk * (2 * tile + tile / 8 + 4) + 2;
+    const int floats = chunk * k + scratch + chunk * (4 * tile + 4) + 2;
     return (size_t) round_up(4 * floats + 16 * tile, 32) + 64; /* 64: what alignment may cost */
 }
 

@@ -2,14 +2,14 @@
  * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
  * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys: LANES
- * neighbouring items share a key's dot products with all rows; item `key` turns its key's into weights; then each item owns
- * WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power of two, TILE a
- * multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
+ * neighbouring items share a key's dot products with all rows; the CHUNK * TILE pairs of a row and a key are dealt out to
+ * all items, which turn products into weights; then each item owns WIDTH columns of V, for every V_KEYS-th key. Four
+ * barriers a tile, six where exponents move. WG is a power of two, TILE a multiple of 4 and at most WG, CHUNK at most WG.
+ * Local memory: struct tile, counted by wg_local_bytes in attn.c. What belongs to a pair lies there and not in the item that
+ * owns it: registers are for num, and loops over pairs stay loops. */
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
-#define SEGMENT  8                                             /* keys whose maximum one item takes */
-#define SEGMENTS (TILE / SEGMENT)
 #define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
 #define COLS_FLOATS  (CHUNK * V_KEYS * V_VECS * WIDTH)
 #define UNSEEN       (-1.0f) /* the weight of a key that the row does not see; others are >= 0 or NaN */
@@ -17,24 +17,28 @@
 struct tile {
     vec q[CHUNK][K_VECS];
     float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
-    float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], final_n[CHUNK];
+    float p[CHUNK][TILE], n[CHUNK][TILE]; /* a pair's weight is p * 2^n, later p * 2^exponent */
+    float den[CHUNK][TILE];               /* of a pair's row, over the pair's key in each tile */
+    int n_keys[CHUNK][TILE];              /* and how many of these keys the row saw */
+    float exponent[CHUNK], shrink[CHUNK]; /* of a row; what the last tile scaled its sums by */
     i64 k[TILE], v[TILE]; /* offsets of a key; -1: it is not there */
-    int lo[CHUNK], hi[CHUNK], n_keys[CHUNK]; /* of a row: the keys that it sees, and how many were there */
+    int lo[CHUNK], hi[CHUNK]; /* the keys that a row sees */
     int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is there */
 };
 
-/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key, and den of key `item` of
- * each tile. The exponents are the same in all items. */
+/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key. */
 struct sums {
     vec num[CHUNK][COLS];
-    float den[CHUNK], n[CHUNK];
-    int n_keys[CHUNK];
 };
 
-INLINE float lanes_sum(vec x)
+INLINE float4 add_products(vec a, vec b, float4 sum)
 {
-    const float4 a = x.lo + x.hi;
-    return (a.x + a.y) + (a.z + a.w);
+    return fma(a.hi, b.hi, fma(a.lo, b.lo, sum));
+}
+
+INLINE float lanes_sum(float4 x)
+{
+    return (x.x + x.y) + (x.z + x.w);
 }
 
 /* May all rows of a cache be read 16 bytes at a time? A GPU then needs one instruction where it needs eight. */
@@ -63,7 +67,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a)
     const bool aligned = rows_aligned((size_t) a->k, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
     const int lane = get_local_id(0) % LANES;
     for (int key = get_local_id(0) / LANES; key < TILE; key += WG / LANES) {
-        vec sum[CHUNK];
+        float4 sum[CHUNK];
         #pragma unroll
         for (int r = 0; r < CHUNK; r++)
             sum[r] = 0.0f;
@@ -71,7 +75,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a)
             const vec x = aligned ? K_ROW_ALIGNED(a->k + s->k[key], j) : K_ROW(a->k + s->k[key], j);
             #pragma unroll
             for (int r = 0; r < CHUNK; r++)
-                sum[r] = fma(s->q[r][j], x, sum[r]);
+                sum[r] = add_products(s->q[r][j], x, sum[r]);
         }
         #pragma unroll
         for (int r = 0; r < CHUNK; r++)
@@ -79,37 +83,34 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a)
     }
 }
 
-/* Moves the exponents to the maxima of the tile, where they are too low. n: of key `item`. */
-INLINE void raise_exponents(local struct tile *s, struct sums *sums, const float *n)
+/* Moves the exponents to the maxima of the tile, where they are too low. */
+INLINE void raise_exponents(local struct tile *s, struct sums *sums)
 {
     const int item = get_local_id(0);
-    #pragma unroll
-    for (int r = 0; r < CHUNK; r++)
-        if (item < TILE)
-            s->n[r][item] = n[r];
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int i = item; i < CHUNK * SEGMENTS; i += WG) {
-        local const float *of = s->n[i / SEGMENTS] + i % SEGMENTS * SEGMENT;
-        float most = of[0];
-        for (int j = 1; j < SEGMENT; j++)
-            most = of[j] > most ? of[j] : most;
-        s->most[i / SEGMENTS][i % SEGMENTS] = most;
+    if (item < CHUNK) {
+        const float n = s->exponent[item];
+        float4 four = EXP_NONE;
+        for (int j = 0; j < TILE / 4; j++) {
+            const float4 of = vload4(j, s->n[item]);
+            four = of > four ? of : four; /* NaN never is */
+        }
+        const float2 two = four.lo > four.hi ? four.lo : four.hi;
+        const float most = two.x > two.y ? two.x : two.y;
+        const bool raise = most > n + SLACK;
+        s->exponent[item] = raise ? most : n;
+        s->shrink[item] = raise ? exp2i(n - most) : 1.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
-        float most = s->most[r][0];
-        for (int j = 1; j < SEGMENTS; j++)
-            most = s->most[r][j] > most ? s->most[r][j] : most;
-        if (most > sums->n[r] + SLACK) {
-            const float shrink = exp2i(sums->n[r] - most);
-            #pragma unroll
-            for (int c = 0; c < COLS; c++)
-                sums->num[r][c] *= shrink;
-            sums->den[r] *= shrink;
-            sums->n[r] = most;
-        }
+        const float shrink = s->shrink[r];
+        #pragma unroll
+        for (int c = 0; c < COLS && shrink != 1.0f; c++)
+            sums->num[r][c] *= shrink;
     }
+    for (int i = item; i < CHUNK * TILE; i += WG)
+        s->den[i / TILE][i % TILE] *= s->shrink[i / TILE];
 }
 
 /* Adds to the dot product of row r and token t what is not a product; *seen: false where the bias hides the key. */
@@ -130,36 +131,36 @@ INLINE float finish_score(const struct args *a, const struct task *k, int r, int
     return x;
 }
 
-/* p[row][key] from the parts of the dot products: item makes those of key `item`, token t + item. */
-INLINE void weigh(local struct tile *s, const struct args *a, const struct task *k, struct sums *sums, int t, bool moving)
+/* p and n of each pair, from the parts of its dot product. */
+INLINE void make_scores(local struct tile *s, const struct args *a, const struct task *k, int t)
 {
-    const int item = get_local_id(0);
-    float m[CHUNK], n[CHUNK];
-    bool seen[CHUNK];
-    #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
-        seen[r] = item < TILE && r < k->n_rows && s->k[item] >= 0 && t + item >= s->lo[r] && t + item < s->hi[r];
-        if (item < TILE) {
-            float x = 0.0f;
-            #pragma unroll
-            for (int lane = 0; lane < LANES; lane++)
-                x += s->scratch[(r * TILE + item) * (LANES + 1) + lane];
-            if (seen[r])
-                x = finish_score(a, k, r, t + item, x, &seen[r]);
-            m[r] = exp_pair(seen[r] ? x : -INFINITY, &n[r]);
-        }
+    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
+        const int r = i / TILE, key = i % TILE;
+        const bool there = r < k->n_rows && s->k[key] >= 0;
+        bool seen = there && t + key >= s->lo[r] && t + key < s->hi[r];
+        float x = 0.0f, n;
+        #pragma unroll
+        for (int lane = 0; lane < LANES; lane++)
+            x += s->scratch[i * (LANES + 1) + lane];
+        if (seen)
+            x = finish_score(a, k, r, t + key, x, &seen);
+        const float m = exp_pair(seen ? x : -INFINITY, &n);
+        s->p[r][key] = seen ? m : UNSEEN;
+        s->n[r][key] = n;
+        if (there && !seen)
+            s->masked = 1;
     }
-    if (moving)
-        raise_exponents(s, sums, n);
-    #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
-        if (item < TILE) {
-            const float p = m[r] * exp2i(n[r] - sums->n[r]);
-            s->p[r][item] = seen[r] ? p : UNSEEN;
-            sums->den[r] += seen[r] ? p : 0.0f;
-            sums->n_keys[r] += seen[r];
-            if (!seen[r] && r < k->n_rows && s->k[item] >= 0)
-                s->masked = 1;
+}
+
+INLINE void weigh(local struct tile *s)
+{
+    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
+        const int r = i / TILE, key = i % TILE;
+        if (s->p[r][key] != UNSEEN) {
+            const float p = s->p[r][key] * exp2i(s->n[r][key] - s->exponent[r]);
+            s->p[r][key] = p;
+            s->den[r][key] += p;
+            s->n_keys[r][key]++;
         }
     }
 }
@@ -195,7 +196,10 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
         barrier(CLK_LOCAL_MEM_FENCE);
         dot_lanes(s, a);
         barrier(CLK_LOCAL_MEM_FENCE);
-        weigh(s, a, k, sums, t, moving);
+        make_scores(s, a, k, t);
+        if (moving)
+            raise_exponents(s, sums);
+        weigh(s);
         barrier(CLK_LOCAL_MEM_FENCE);
         add_values(s, a, sums);
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -209,16 +213,10 @@ INLINE void store_partials(local struct tile *s, const struct args *a, const str
     local vec *num = (local vec *) s->scratch; /* [CHUNK][V_KEYS][V_VECS] */
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
-        if (item < TILE)
-            s->p[r][item] = sums->den[r];
-        if (item == 0)
-            s->final_n[r] = sums->n[r];
         #pragma unroll
         for (int c = 0; c < COLS; c++)
             if (item + c * WG < V_KEYS * V_VECS)
                 num[r * V_KEYS * V_VECS + item + c * WG] = sums->num[r][c];
-        if (sums->n_keys[r])
-            atomic_add(&s->n_keys[r], sums->n_keys[r]);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
@@ -232,10 +230,13 @@ INLINE void store_partials(local struct tile *s, const struct args *a, const str
         bool good = num_in_range(sum);
         if (j == 0) {
             float den = 0.0f;
-            for (int key = 0; key < TILE; key++)
-                den += s->p[r][key];
-            store_den(a, partial, s->n_keys[r], den, s->final_n[r]);
-            good = good && den_in_range(den, s->n_keys[r]);
+            int n_keys = 0;
+            for (int key = 0; key < TILE; key++) {
+                den += s->den[r][key];
+                n_keys += s->n_keys[r][key];
+            }
+            store_den(a, partial, n_keys, den, s->exponent[r]);
+            good = good && den_in_range(den, n_keys);
         }
         if (!good)
             atomic_or(&s->bad, 1 << r);
@@ -246,29 +247,31 @@ INLINE void store_partials(local struct tile *s, const struct args *a, const str
 /* The exponent that row r begins with. */
 INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r, float2 bounds)
 {
-    float sum = 0.0f;
+    float4 sum = 0.0f;
     for (int j = 0; j < K_VECS && a->phi_source == PHI_BOUNDS; j++)
-        sum += lanes_sum(s->q[r][j] * s->q[r][j]);
-    return exponent_of(phi_of(a, k, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
+        sum = add_products(s->q[r][j], s->q[r][j], sum);
+    return exponent_of(phi_of(a, k, min(r, max(k->n_rows, 1) - 1), sqrt(lanes_sum(sum)), bounds));
 }
 
 /* The partials of the task by one way through its keys. */
 INLINE void make_partials(local struct tile *s, const struct args *a, const struct task *k, bool moving)
 {
+    const int item = get_local_id(0);
     struct sums sums;
-    const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k) : (float2) 0.0f;
     #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
+    for (int r = 0; r < CHUNK; r++)
         #pragma unroll
         for (int c = 0; c < COLS; c++)
             sums.num[r][c] = 0.0f;
-        sums.den[r] = 0.0f;
-        sums.n[r] = moving ? EXP_NONE : first_exponent(s, a, k, r, bounds);
-        sums.n_keys[r] = 0;
-        if (get_local_id(0) == 0)
-            s->n_keys[r] = 0;
+    for (int i = item; i < CHUNK * TILE; i += WG) {
+        s->den[i / TILE][i % TILE] = 0.0f;
+        s->n_keys[i / TILE][i % TILE] = 0;
     }
-    if (get_local_id(0) == 0)
+    if (item < CHUNK) {
+        const float2 bounds = !moving && a->phi_source == PHI_BOUNDS ? bounds_of(a, k) : (float2) 0.0f;
+        s->exponent[item] = moving ? EXP_NONE : first_exponent(s, a, k, item, bounds);
+    }
+    if (item == 0)
         s->bad = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
     sum_keys(s, a, k, &sums, moving);
