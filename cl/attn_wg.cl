@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
- * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys: LANES
- * neighbouring items share a key's dot products with all rows; the CHUNK * TILE pairs of a row and a key are dealt out to
- * all items, which turn products into weights; then each item owns WIDTH columns of V, for every V_KEYS-th key. Four
+ * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys:
+ * LANES neighbouring items share a key's dot products with all rows; the CHUNK * TILE pairs of a row and a key are dealt
+ * out to all items, which turn products into weights; then each item owns WIDTH columns of V, for every V_KEYS-th key. Four
  * barriers a tile, six where exponents move. WG is a power of two, TILE a multiple of 4 and at most WG, CHUNK at most WG.
- * Local memory: struct tile, counted by wg_local_bytes in attn.c. What belongs to a pair lies there and not in the item that
- * owns it: registers are for num, and loops over pairs stay loops. */
+ * Local memory: struct tile, counted by wg_local_bytes in attn.c. What belongs to a pair lies there and not in the item
+ * that owns it: registers are for num, and loops over pairs stay loops. */
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
 #define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
-#define COLS_FLOATS  (CHUNK * V_KEYS * V_VECS * WIDTH)
+#define COLS_FLOATS  (V_KEYS * V_VECS * WIDTH) /* of a row */
 #define UNSEEN       (-1.0f) /* the weight of a key that the row does not see; others are >= 0 or NaN */
 
 struct tile {
@@ -23,7 +23,8 @@ struct tile {
     float exponent[CHUNK], shrink[CHUNK]; /* of a row; what the last tile scaled its sums by */
     i64 k[TILE], v[TILE]; /* offsets of a key; -1: it is not there */
     int lo[CHUNK], hi[CHUNK]; /* the keys that a row sees */
-    int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is there */
+    int bad;    /* rows out of the range of `unified`, a bit each */
+    int masked; /* some row does not see a key that is there */
 };
 
 /* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key. */
@@ -64,7 +65,8 @@ INLINE void find_keys(local struct tile *s, const struct args *a, const struct t
 /* scratch[row][key][lane] = this lane's part of q . k */
 INLINE void dot_lanes(local struct tile *s, const struct args *a)
 {
-    const bool aligned = rows_aligned((size_t) a->k, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
+    const i64 strides = a->k_block_stride | a->k_token_stride | a->k_head_stride;
+    const bool aligned = rows_aligned((size_t) a->k, strides, sizeof(K_T));
     const int lane = get_local_id(0) % LANES;
     for (int key = get_local_id(0) / LANES; key < TILE; key += WG / LANES) {
         float4 sum[CHUNK];
@@ -106,7 +108,7 @@ INLINE void raise_exponents(local struct tile *s, struct sums *sums)
     for (int r = 0; r < CHUNK; r++) {
         const float shrink = s->shrink[r];
         #pragma unroll
-        for (int c = 0; c < COLS && shrink != 1.0f; c++)
+        for (int c = 0; c < COLS; c++)
             sums->num[r][c] *= shrink;
     }
     for (int i = item; i < CHUNK * TILE; i += WG)
@@ -165,11 +167,23 @@ INLINE void weigh(local struct tile *s)
     }
 }
 
+/* num += p[key] x, in the rows that see the key. masked: some does not. */
+INLINE void add_value(local const struct tile *s, struct sums *sums, int key, int c, vec x, bool masked)
+{
+    #pragma unroll
+    for (int r = 0; r < CHUNK; r++) {
+        const float p = s->p[r][key];
+        const vec sum = fma((vec) p, x, sums->num[r][c]);
+        sums->num[r][c] = masked && p == UNSEEN ? sums->num[r][c] : sum;
+    }
+}
+
 INLINE void add_values(local const struct tile *s, const struct args *a, struct sums *sums)
 {
     const int first = get_local_id(0) / V_VECS;
     const bool masked = s->masked;
-    const bool aligned = rows_aligned((size_t) a->v, a->v_block_stride | a->v_token_stride | a->v_head_stride, sizeof(V_T));
+    const i64 strides = a->v_block_stride | a->v_token_stride | a->v_head_stride;
+    const bool aligned = rows_aligned((size_t) a->v, strides, sizeof(V_T));
     for (int key = first; key < TILE && first < V_KEYS; key += V_KEYS) {
         if (s->v[key] < 0)
             continue;
@@ -178,10 +192,10 @@ INLINE void add_values(local const struct tile *s, const struct args *a, struct 
             const int j = get_local_id(0) % V_VECS + c * WG;
             if (j < V_VECS) {
                 const vec x = aligned ? V_ROW_ALIGNED(a->v + s->v[key], j) : V_ROW(a->v + s->v[key], j);
-                #pragma unroll
-                for (int r = 0; r < CHUNK; r++)
-                    if (!masked || s->p[r][key] != UNSEEN)
-                        sums->num[r][c] = fma((vec) s->p[r][key], x, sums->num[r][c]);
+                if (masked)
+                    add_value(s, sums, key, c, x, true);
+                else
+                    add_value(s, sums, key, c, x, false);
             }
         }
     }
@@ -206,46 +220,52 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
     }
 }
 
-/* Adds up the items' sums in a fixed order and stores the partials; sets s->bad. */
-INLINE void store_partials(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums)
+/* Adds up the items' sums of row r in a fixed order and stores them. */
+INLINE void store_num(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums, int r)
 {
     const int item = get_local_id(0);
-    local vec *num = (local vec *) s->scratch; /* [CHUNK][V_KEYS][V_VECS] */
+    local vec *num = (local vec *) s->scratch; /* [V_KEYS][V_VECS] */
     #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
-        #pragma unroll
-        for (int c = 0; c < COLS; c++)
-            if (item + c * WG < V_KEYS * V_VECS)
-                num[r * V_KEYS * V_VECS + item + c * WG] = sums->num[r][c];
-    }
+    for (int c = 0; c < COLS; c++)
+        if (item + c * WG < V_KEYS * V_VECS)
+            num[item + c * WG] = sums->num[r][c];
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    for (int i = item; i < k->n_rows * V_VECS; i += WG) {
-        const int r = i / V_VECS, j = i % V_VECS;
-        const size_t partial = partial_of(a, k, r);
-        vec sum = num[r * V_KEYS * V_VECS + j];
+    for (int j = item; j < V_VECS && r < k->n_rows; j += WG) {
+        vec sum = num[j];
         for (int key = 1; key < V_KEYS; key++)
-            sum += num[(r * V_KEYS + key) * V_VECS + j];
-        store_f32(sum, num_of(a, partial), j, V_DIM);
-        bool good = num_in_range(sum);
-        if (j == 0) {
-            float den = 0.0f;
-            int n_keys = 0;
-            for (int key = 0; key < TILE; key++) {
-                den += s->den[r][key];
-                n_keys += s->n_keys[r][key];
-            }
-            store_den(a, partial, n_keys, den, s->exponent[r]);
-            good = good && den_in_range(den, n_keys);
-        }
-        if (!good)
+            sum += num[key * V_VECS + j];
+        store_f32(sum, num_of(a, partial_of(a, k, r)), j, V_DIM);
+        if (!num_in_range(sum))
             atomic_or(&s->bad, 1 << r);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+/* Stores the partials, row by row: all at once took so much local memory that few groups fitted on a compute unit. Sets
+ * s->bad. */
+INLINE void store_partials(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums)
+{
+    const int item = get_local_id(0);
+    if (item < k->n_rows) {
+        float den = 0.0f;
+        int n_keys = 0;
+        for (int key = 0; key < TILE; key++) {
+            den += s->den[item][key];
+            n_keys += s->n_keys[item][key];
+        }
+        store_den(a, partial_of(a, k, item), n_keys, den, s->exponent[item]);
+        if (!den_in_range(den, n_keys))
+            atomic_or(&s->bad, 1 << item);
+    }
+    #pragma unroll
+    for (int r = 0; r < CHUNK; r++)
+        store_num(s, a, k, sums, r);
+}
+
 /* The exponent that row r begins with. */
-INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r, float2 bounds)
+INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r,
+                            float2 bounds)
 {
     float4 sum = 0.0f;
     for (int j = 0; j < K_VECS && a->phi_source == PHI_BOUNDS; j++)
