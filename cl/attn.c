@@ -140,6 +140,10 @@ static struct geometry vec_geometry(const struct problem *p, const struct device
 
 static const int wg_chunks[] = {1, 2, 4, 8};
 
+/* CHUNK * COLS, the vectors of sums that an item holds. 8 are 64 of the 255 registers of a GPU's work-item; the rest is
+ * enough for what else is live, with 16 compilers spill. */
+enum { WG_MAX_SUMS = 8 };
+
 static struct split_rule wg_rule(const struct device *d, const int *cfg)
 {
     return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[WG_PARTS], cfg[WG_CHUNK], 1};
@@ -150,8 +154,8 @@ static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
 {
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
     const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
-    const int scratch = chunk * MAX(tile * (ATTN_WG_LANES(k) + 1), v_keys * v);
-    const int floats = chunk * k + scratch + chunk * (2 * tile + tile / 8 + 4) + 2;
+    const int scratch = MAX(chunk * tile * (ATTN_WG_LANES(k) + 1), v_keys * v);
+    const int floats = chunk * k + scratch + chunk * (4 * tile + 4) + 2;
     return (size_t) round_up(4 * floats + 16 * tile, 32) + 64; /* 64: what alignment may cost */
 }
 
@@ -165,6 +169,8 @@ static const char *wg_reject(const struct problem *p, const struct device *d, co
         return "WG is over the device limit";
     if (cfg[WG_TILE] > cfg[WG_WG])
         return "TILE is over WG";
+    if (cfg[WG_CHUNK] * (int) div_up(p->attn.v_head_dim, ATTN_WG_WIDTH * cfg[WG_WG]) > WG_MAX_SUMS)
+        return "CHUNK rows of V are more sums than an item has registers for";
     if (wg_local_bytes(&p->attn, cfg) > d->local_bytes)
         return "the tile does not fit in local memory";
     return NULL;

@@ -2,40 +2,44 @@
  * attn_wg.cl - launch 1 of attention for GPU-like devices; part of attn.cl, where the terms are explained
  *
  * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys:
- * LANES neighbouring items share a key's dot products with all rows; item `key` turns its key's into weights; then each
- * item owns WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power
- * of two, TILE a multiple of SEGMENT and at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. */
+ * LANES neighbouring items share a key's dot products with all rows; the CHUNK * TILE pairs of a row and a key are
+ * dealt out to all items, which turn products into weights; then each item owns WIDTH columns of V, for every V_KEYS-th
+ * key. Four barriers a tile, six where exponents move. WG is a power of two, TILE a multiple of 4 and at most WG, CHUNK
+ * at most WG. Local memory: struct tile, counted by wg_local_bytes in attn.c. What belongs to a pair lies there and not
+ * in the item that owns it: registers are for num, and loops over pairs stay loops. */
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
-#define SEGMENT  8                                             /* keys whose maximum one item takes */
-#define SEGMENTS (TILE / SEGMENT)
 #define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
-#define COLS_FLOATS  (CHUNK * V_KEYS * V_VECS * WIDTH)
+#define COLS_FLOATS  (V_KEYS * V_VECS * WIDTH) /* of a row */
 #define UNSEEN       (-1.0f) /* the weight of a key that the row does not see; others are >= 0 or NaN */
 
 struct tile {
     vec q[CHUNK][K_VECS];
     float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
-    float p[CHUNK][TILE], n[CHUNK][TILE], most[CHUNK][SEGMENTS], final_n[CHUNK];
+    float p[CHUNK][TILE], n[CHUNK][TILE]; /* a pair's weight is p * 2^n, later p * 2^exponent */
+    float den[CHUNK][TILE];               /* of a pair's row, over the pair's key in each tile */
+    int n_keys[CHUNK][TILE];              /* and how many of these keys the row saw */
+    float exponent[CHUNK], shrink[CHUNK]; /* of a row; what the last tile scaled its sums by */
     i64 k[TILE], v[TILE]; /* offsets of a key; -1: it is not there */
-    int lo[CHUNK], hi[CHUNK], n_keys[CHUNK]; /* of a row: the keys that it sees, and how many were there */
-    int bad, masked; /* bad: rows out of the range of `unified`, a bit each; masked: some row does not see a key that is
-                        there */
+    int lo[CHUNK], hi[CHUNK]; /* the keys that a row sees */
+    int bad;    /* rows out of the range of `unified`, a bit each */
+    int masked; /* some row does not see a key that is there */
 };
 
-/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key, and den of key `item`
- * of each tile. The exponents are the same in all items. */
+/* The running sums of one item: of columns item % V_VECS, + WG, ... of V for each V_KEYS-th key. */
 struct sums {
     vec num[CHUNK][COLS];
-    float den[CHUNK], n[CHUNK];
-    int n_keys[CHUNK];
 };
 
-INLINE float lanes_sum(vec x)
+INLINE float4 add_products(vec a, vec b, float4 sum)
 {
-    const float4 a = x.lo + x.hi;
-    return (a.x + a.y) + (a.z + a.w);
+    return fma(a.hi, b.hi, fma(a.lo, b.lo, sum));
+}
+
+INLINE float lanes_sum(float4 x)
+{
+    return (x.x + x.y) + (x.z + x.w);
 }
 
 /* May all rows of a cache be read 16 bytes at a time? A GPU then needs one instruction where it needs eight. */
@@ -61,10 +65,11 @@ INLINE void find_keys(local struct tile *s, const struct args *a, const struct t
 /* scratch[row][key][lane] = this lane's part of q . k */
 INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K_T *from)
 {
-    const bool aligned = rows_aligned((size_t) from, a->k_block_stride | a->k_token_stride | a->k_head_stride, sizeof(K_T));
+    const i64 strides = a->k_block_stride | a->k_token_stride | a->k_head_stride;
+    const bool aligned = rows_aligned((size_t) from, strides, sizeof(K_T));
     const int lane = get_local_id(0) % LANES;
     for (int key = get_local_id(0) / LANES; key < TILE; key += WG / LANES) {
-        vec sum[CHUNK];
+        float4 sum[CHUNK];
         #pragma unroll
         for (int r = 0; r < CHUNK; r++)
             sum[r] = 0.0f;
@@ -72,7 +77,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K
             const vec x = aligned ? K_ROW_ALIGNED(from + s->k[key], j) : K_ROW(from + s->k[key], j);
             #pragma unroll
             for (int r = 0; r < CHUNK; r++)
-                sum[r] = fma(s->q[r][j], x, sum[r]);
+                sum[r] = add_products(s->q[r][j], x, sum[r]);
         }
         #pragma unroll
         for (int r = 0; r < CHUNK; r++)
@@ -80,37 +85,34 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K
     }
 }
 
-/* Moves the exponents to the maxima of the tile, where they are too low. n: of key `item`. */
-INLINE void raise_exponents(local struct tile *s, struct sums *sums, const float *n)
+/* Moves the exponents to the maxima of the tile, where they are too low. */
+INLINE void raise_exponents(local struct tile *s, struct sums *sums)
 {
     const int item = get_local_id(0);
-    #pragma unroll
-    for (int r = 0; r < CHUNK; r++)
-        if (item < TILE)
-            s->n[r][item] = n[r];
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (int i = item; i < CHUNK * SEGMENTS; i += WG) {
-        local const float *of = s->n[i / SEGMENTS] + i % SEGMENTS * SEGMENT;
-        float most = of[0];
-        for (int j = 1; j < SEGMENT; j++)
-            most = of[j] > most ? of[j] : most;
-        s->most[i / SEGMENTS][i % SEGMENTS] = most;
+    if (item < CHUNK) {
+        const float n = s->exponent[item];
+        float4 four = EXP_NONE;
+        for (int j = 0; j < TILE / 4; j++) {
+            const float4 of = vload4(j, s->n[item]);
+            four = of > four ? of : four; /* NaN never is */
+        }
+        const float2 two = four.lo > four.hi ? four.lo : four.hi;
+        const float most = two.x > two.y ? two.x : two.y;
+        const bool raise = most > n + SLACK;
+        s->exponent[item] = raise ? most : n;
+        s->shrink[item] = raise ? exp2i(n - most) : 1.0f;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
-        float most = s->most[r][0];
-        for (int j = 1; j < SEGMENTS; j++)
-            most = s->most[r][j] > most ? s->most[r][j] : most;
-        if (most > sums->n[r] + SLACK) {
-            const float shrink = exp2i(sums->n[r] - most);
-            #pragma unroll
-            for (int c = 0; c < COLS; c++)
-                sums->num[r][c] *= shrink;
-            sums->den[r] *= shrink;
-            sums->n[r] = most;
-        }
+        const float shrink = s->shrink[r];
+        #pragma unroll
+        for (int c = 0; c < COLS; c++)
+            sums->num[r][c] *= shrink;
     }
+    for (int i = item; i < CHUNK * TILE; i += WG)
+        s->den[i / TILE][i % TILE] *= s->shrink[i / TILE];
 }
 
 /* Adds to the dot product of row r and token t what is not a product; *seen: false where the bias hides the key. */
@@ -123,45 +125,55 @@ INLINE float finish_score(const struct args *a, const struct task *k, int r, int
     if (a->alibi)
         x = fma(a->alibi[h], (float) (t - (k->s.pos + i)), x);
     if (a->bias) {
-        const float bias =
-            a->bias[k->s.b * a->bias_batch_stride + i * a->bias_query_stride + h * a->bias_head_stride + t];
+        const float bias = a->bias[bias_offset(a, &k->s, i, h) + t];
         x += bias;
         *seen = *seen && bias != -INFINITY;
     }
     return x;
 }
 
-/* p[row][key] from the parts of the dot products: item makes those of key `item`, token t + item. */
-INLINE void weigh(local struct tile *s, const struct args *a, const struct task *k, struct sums *sums, int t, bool moving)
+/* p and n of each pair, from the parts of its dot product. */
+INLINE void make_scores(local struct tile *s, const struct args *a, const struct task *k, int t)
 {
-    const int item = get_local_id(0);
-    float m[CHUNK], n[CHUNK];
-    bool seen[CHUNK];
-    #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
-        seen[r] = item < TILE && r < k->n_rows && s->k[item] >= 0 && t + item >= s->lo[r] && t + item < s->hi[r];
-        if (item < TILE) {
-            float x = 0.0f;
-            #pragma unroll
-            for (int lane = 0; lane < LANES; lane++)
-                x += s->scratch[(r * TILE + item) * (LANES + 1) + lane];
-            if (seen[r])
-                x = finish_score(a, k, r, t + item, x, &seen[r]);
-            m[r] = exp_pair(seen[r] ? x : -INFINITY, &n[r]);
+    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
+        const int r = i / TILE, key = i % TILE;
+        const bool there = r < k->n_rows && s->k[key] >= 0;
+        bool seen = there && t + key >= s->lo[r] && t + key < s->hi[r];
+        float x = 0.0f, n;
+        #pragma unroll
+        for (int lane = 0; lane < LANES; lane++)
+            x += s->scratch[i * (LANES + 1) + lane];
+        if (seen)
+            x = finish_score(a, k, r, t + key, x, &seen);
+        const float m = exp_pair(seen ? x : -INFINITY, &n);
+        s->p[r][key] = seen ? m : UNSEEN;
+        s->n[r][key] = n;
+        if (there && !seen)
+            s->masked = 1;
+    }
+}
+
+INLINE void weigh(local struct tile *s)
+{
+    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
+        const int r = i / TILE, key = i % TILE;
+        if (s->p[r][key] != UNSEEN) {
+            const float p = s->p[r][key] * exp2i(s->n[r][key] - s->exponent[r]);
+            s->p[r][key] = p;
+            s->den[r][key] += p;
+            s->n_keys[r][key]++;
         }
     }
-    if (moving)
-        raise_exponents(s, sums, n);
+}
+
+/* num += p[key] x, in the rows that see the key. masked: some does not. */
+INLINE void add_value(local const struct tile *s, struct sums *sums, int key, int c, vec x, bool masked)
+{
     #pragma unroll
     for (int r = 0; r < CHUNK; r++) {
-        if (item < TILE) {
-            const float p = m[r] * exp2i(n[r] - sums->n[r]);
-            s->p[r][item] = seen[r] ? p : UNSEEN;
-            sums->den[r] += seen[r] ? p : 0.0f;
-            sums->n_keys[r] += seen[r];
-            if (!seen[r] && r < k->n_rows && s->k[item] >= 0)
-                s->masked = 1;
-        }
+        const float p = s->p[r][key];
+        const vec sum = fma((vec) p, x, sums->num[r][c]);
+        sums->num[r][c] = masked && p == UNSEEN ? sums->num[r][c] : sum;
     }
 }
 
@@ -169,7 +181,8 @@ INLINE void add_values(local const struct tile *s, const struct args *a, global 
 {
     const int first = get_local_id(0) / V_VECS;
     const bool masked = s->masked;
-    const bool aligned = rows_aligned((size_t) from, a->v_block_stride | a->v_token_stride | a->v_head_stride, sizeof(V_T));
+    const i64 strides = a->v_block_stride | a->v_token_stride | a->v_head_stride;
+    const bool aligned = rows_aligned((size_t) from, strides, sizeof(V_T));
     for (int key = first; key < TILE && first < V_KEYS; key += V_KEYS) {
         if (s->v[key] < 0)
             continue;
@@ -178,10 +191,10 @@ INLINE void add_values(local const struct tile *s, const struct args *a, global 
             const int j = get_local_id(0) % V_VECS + c * WG;
             if (j < V_VECS) {
                 const vec x = aligned ? V_ROW_ALIGNED(from + s->v[key], j) : V_ROW(from + s->v[key], j);
-                #pragma unroll
-                for (int r = 0; r < CHUNK; r++)
-                    if (!masked || s->p[r][key] != UNSEEN)
-                        sums->num[r][c] = fma((vec) s->p[r][key], x, sums->num[r][c]);
+                if (masked)
+                    add_value(s, sums, key, c, x, true);
+                else
+                    add_value(s, sums, key, c, x, false);
             }
         }
     }
@@ -196,80 +209,88 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
         barrier(CLK_LOCAL_MEM_FENCE);
         dot_lanes(s, a, k_of_head(a, k->g));
         barrier(CLK_LOCAL_MEM_FENCE);
-        weigh(s, a, k, sums, t, moving);
+        make_scores(s, a, k, t);
+        if (moving)
+            raise_exponents(s, sums);
+        weigh(s);
         barrier(CLK_LOCAL_MEM_FENCE);
         add_values(s, a, v_of_head(a, k->g), sums);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
 
-/* Adds up the items' sums in a fixed order and stores the partials; sets s->bad. */
-INLINE void store_partials(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums)
+/* Adds up the items' sums of row r in a fixed order and stores them. */
+INLINE void store_num(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums, int r)
 {
     const int item = get_local_id(0);
-    local vec *num = (local vec *) s->scratch; /* [CHUNK][V_KEYS][V_VECS] */
+    local vec *num = (local vec *) s->scratch; /* [V_KEYS][V_VECS] */
     #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
-        if (item < TILE)
-            s->p[r][item] = sums->den[r];
-        if (item == 0)
-            s->final_n[r] = sums->n[r];
-        #pragma unroll
-        for (int c = 0; c < COLS; c++)
-            if (item + c * WG < V_KEYS * V_VECS)
-                num[r * V_KEYS * V_VECS + item + c * WG] = sums->num[r][c];
-        if (sums->n_keys[r])
-            atomic_add(&s->n_keys[r], sums->n_keys[r]);
-    }
+    for (int c = 0; c < COLS; c++)
+        if (item + c * WG < V_KEYS * V_VECS)
+            num[item + c * WG] = sums->num[r][c];
     barrier(CLK_LOCAL_MEM_FENCE);
 
-    for (int i = item; i < k->n_rows * V_VECS; i += WG) {
-        const int r = i / V_VECS, j = i % V_VECS;
-        const size_t partial = partial_of(a, k, k->g, r);
-        vec sum = num[r * V_KEYS * V_VECS + j];
+    for (int j = item; j < V_VECS && r < k->n_rows; j += WG) {
+        vec sum = num[j];
         for (int key = 1; key < V_KEYS; key++)
-            sum += num[(r * V_KEYS + key) * V_VECS + j];
-        store_f32(sum, num_of(a, partial), j, V_DIM);
-        bool good = num_in_range(sum);
-        if (j == 0) {
-            float den = 0.0f;
-            for (int key = 0; key < TILE; key++)
-                den += s->p[r][key];
-            store_den(a, partial, s->n_keys[r], den, s->final_n[r]);
-            good = good && den_in_range(den, s->n_keys[r]);
-        }
-        if (!good)
+            sum += num[key * V_VECS + j];
+        store_f32(sum, num_of(a, partial_of(a, k, k->g, r)), j, V_DIM);
+        if (!num_in_range(sum))
             atomic_or(&s->bad, 1 << r);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* The exponent that row r begins with. */
-INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r, float2 bounds)
+/* Stores the partials, row by row: all at once took so much local memory that few groups fitted on a compute unit. Sets
+ * s->bad. */
+INLINE void store_partials(local struct tile *s, const struct args *a, const struct task *k, const struct sums *sums)
 {
-    float sum = 0.0f;
+    const int item = get_local_id(0);
+    if (item < k->n_rows) {
+        float den = 0.0f;
+        int n_keys = 0;
+        for (int key = 0; key < TILE; key++) {
+            den += s->den[item][key];
+            n_keys += s->n_keys[item][key];
+        }
+        store_den(a, partial_of(a, k, k->g, item), n_keys, den, s->exponent[item]);
+        if (!den_in_range(den, n_keys))
+            atomic_or(&s->bad, 1 << item);
+    }
+    #pragma unroll
+    for (int r = 0; r < CHUNK; r++)
+        store_num(s, a, k, sums, r);
+}
+
+/* The exponent that row r begins with. */
+INLINE float first_exponent(local const struct tile *s, const struct args *a, const struct task *k, int r,
+                            float2 bounds)
+{
+    float4 sum = 0.0f;
     for (int j = 0; j < K_VECS && needs_bounds(a); j++)
-        sum += lanes_sum(s->q[r][j] * s->q[r][j]);
-    return exponent_of(phi_of(a, k, k->g, min(r, max(k->n_rows, 1) - 1), sqrt(sum), bounds));
+        sum = add_products(s->q[r][j], s->q[r][j], sum);
+    return exponent_of(phi_of(a, k, k->g, min(r, max(k->n_rows, 1) - 1), sqrt(lanes_sum(sum)), bounds));
 }
 
 /* The partials of the task by one way through its keys. */
 INLINE void make_partials(local struct tile *s, const struct args *a, const struct task *k, bool moving)
 {
+    const int item = get_local_id(0);
     struct sums sums;
-    const float2 bounds = !moving && needs_bounds(a) ? bounds_of(a, k, k->g) : (float2) 0.0f;
     #pragma unroll
-    for (int r = 0; r < CHUNK; r++) {
+    for (int r = 0; r < CHUNK; r++)
         #pragma unroll
         for (int c = 0; c < COLS; c++)
             sums.num[r][c] = 0.0f;
-        sums.den[r] = 0.0f;
-        sums.n[r] = moving ? EXP_NONE : first_exponent(s, a, k, r, bounds);
-        sums.n_keys[r] = 0;
-        if (get_local_id(0) == 0)
-            s->n_keys[r] = 0;
+    for (int i = item; i < CHUNK * TILE; i += WG) {
+        s->den[i / TILE][i % TILE] = 0.0f;
+        s->n_keys[i / TILE][i % TILE] = 0;
     }
-    if (get_local_id(0) == 0)
+    if (item < CHUNK) {
+        const float2 bounds = !moving && needs_bounds(a) ? bounds_of(a, k, k->g) : (float2) 0.0f;
+        s->exponent[item] = moving ? EXP_NONE : first_exponent(s, a, k, item, bounds);
+    }
+    if (item == 0)
         s->bad = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
     sum_keys(s, a, k, &sums, moving);

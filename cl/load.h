@@ -73,7 +73,8 @@ static __attribute__((always_inline)) vec load_aligned_f32(global const float *p
 
 static __attribute__((always_inline)) vec load_aligned_f16(global const half *p, int j, int dim)
 {
-    return vloada_half8(j, p);
+    const uint4 bits = ((global const uint4 *) p)[j]; /* vloada_half8 is eight loads in some compilers */
+    return vload_half8(0, (const half *) &bits);
 }
 
 static __attribute__((always_inline)) vec load_aligned_bf16(global const ushort *p, int j, int dim)
