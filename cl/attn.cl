@@ -279,9 +279,8 @@ INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
     return most;
 }
 
-/* Cauchy-Schwarz: no score is over scale * |q| * |k|, nor below minus that. *phi: from there down so far that no sum can
- * leave 2^80. True: no row's sum can fall below n_keys * 2^-76 either (80 ln 2 - 2 top - 2 ln n_keys - ln |v| >= -76 ln 2).
- */
+/* Cauchy-Schwarz: no score is over scale * |q| * |k|, nor below minus that. *phi: from there down so far that no sum
+ * can leave 2^80. True: no den can fall below n_keys * 2^-76 either: 80 ln 2 - 2 top - 2 ln(n_keys |v|) >= -76 ln 2. */
 INLINE bool phi_by_bounds(const struct args *a, const struct task *k, float q_norm, float2 most, float *phi)
 {
     float top = fabs(a->scale) * q_norm * most.x;

@@ -131,13 +131,13 @@ INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, co
         row[i] = s->k + at[i];
     DOTS_UNROLL
     for (int j = 0; j < K_VECS; j++) {
+        #pragma unroll 1
+        for (int i = j % K_LINE; next_at && i < KEYS; i += K_LINE)
+            prefetch_line(next + next_at[i], j / K_LINE);
         vec q[ROWS];
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
             q[r] = Q_ROW(s->q[r], j);
-        #pragma unroll 1
-        for (int i = j % K_LINE; next_at && i < KEYS; i += K_LINE)
-            prefetch_line(next + next_at[i], j / K_LINE);
         #pragma unroll
         for (int i = 0; i < KEYS; i++) {
             const vec x = K_ROW(row[i], j);
