@@ -41,7 +41,7 @@ enum column {
 };
 enum { MAX_VALUES = 8, MAX_CASES = 1024, CANDIDATES = 24, GIVE_UP = 500, MAX_WORK = 1 << 20 };
 
-static const int dims[][2] = {{8, 8}, {24, 24}, {64, 64}, {80, 80}, {128, 128}, {192, 128}, {256, 256}, {576, 512}};
+static const int dims[][2] = {{8, 8}, {24, 24}, {80, 80}, {128, 128}, {192, 128}, {576, 512}};
 static const char *const schemes[] = {"unified", "online", "pair"};
 static const int groups[] = {1, 4, 7, 128}, q_lens[] = {1, 3, 8, 64}, windows[] = {0, 1, 17, 1000};
 static const float caps[] = {0, 30, 100};
@@ -50,7 +50,7 @@ static const int pages[] = {1, 7, 16, 100};
 enum phi { PHI_DEFAULT, PHI_HIGH, PHI_LOW, PHI_PER_HEAD, PHI_BOUNDS, PHI_STATE };
 
 static const int n_values[N_COLUMNS] = {
-    [K_TYPE] = 4, [V_TYPE] = 4,    [Q_TYPE] = 3, [OUT_TYPE] = 3, [DIMS] = 8,  [SCHEME] = 3,
+    [K_TYPE] = 4, [V_TYPE] = 4,    [Q_TYPE] = 3, [OUT_TYPE] = 3, [DIMS] = 6,  [SCHEME] = 3,
     [GROUP] = 4,  [LAYOUT] = 7,    [Q_LEN] = 4,  [Q_STARTS] = 2, [Q_POS] = 2, [MASK] = 2,
     [WINDOW] = 4, [SOFTCAP] = 3,   [ALIBI] = 2,  [BIAS] = 4,     [SINKS] = 2, [SCALE] = 2,
     [PHI] = 6,    [INVARIANT] = 2, [LSE] = 2,    [IN_PLACE] = 2,

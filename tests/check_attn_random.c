@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_CALLS = 10000, N_CLASSES = 12, MAX_WORK = 60000 };
+enum { N_CALLS = 10000, N_CLASSES = 8, MAX_WORK = 60000 };
 static const double least_accepted = 0.7;
 
 struct numbers { /* of random numbers */
