@@ -84,7 +84,7 @@ static fdec_status ask_device(fdec_ctx *ctx, struct answers *a)
     try_alloc(zeros);
     p.queue = clCreateCommandQueue(ctx->context, ctx->device_id, 0, &err);
     try_made(err, "clCreateCommandQueue");
-    try_st(program_build(ctx, &cl_probe, "-cl-std=CL1.2", &p.program));
+    try_st(program_build(ctx, &cl_probe, PROGRAM_OPTIONS, &p.program));
     p.data = clCreateBuffer(ctx->context, CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR, bytes, zeros, &err);
     try_made(err, "clCreateBuffer");
     p.out = clCreateBuffer(ctx->context, CL_MEM_READ_WRITE, N_GROUPS * sizeof(float), NULL, &err);

@@ -13,7 +13,7 @@ void program_options(const struct kernel *k, const struct problem *p, const stru
 {
     char defines[MAX_DEFINES] = "";
     device_defines(d, defines, sizeof defines);
-    snprintf(buf, n, "-cl-std=CL1.2%s", defines);
+    snprintf(buf, n, PROGRAM_OPTIONS "%s", defines);
     for (int i = 0; i < kernel_n_params(k); i++)
         append(buf, n, " -D%s=%d", k->params[i].name, cfg[i]);
     defines[0] = 0;

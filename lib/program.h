@@ -11,6 +11,10 @@
 
 struct fdec_ctx;
 
+/* What every program is built with. -w: PoCL writes "51 warnings generated." to the process's standard error when clang
+ * remarks that float16 by value has another ABI with AVX-512. Errors are shown as ever. */
+#define PROGRAM_OPTIONS "-cl-std=CL1.2 -w"
+
 /* The program of one variant in one configuration for one class. Retained by the context's memory cache; release it
  * with clReleaseProgram. Thread-safe. */
 fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg,

@@ -20,7 +20,7 @@ for bad_option in '-n -1' '-n x' '-n 1x' '-n 99999999999' '-c 0' '-c -5' '--temp
     # shellcheck disable=SC2086 # two words
     refused 2 'is not possible for' -m "$good" $bad_option
 done
-refused 1 'no q8_0' -m "$good" --kv q8_0
+refused 1 'q8_0 and its head dimension 8 is no multiple' -m "$good" --kv q8_0
 refused 1 'no list' -m "$good" --tokens ''
 refused 1 'no list' -m "$good" --tokens '1,,2'
 refused 1 'no list' -m "$good" --tokens '1,2,'

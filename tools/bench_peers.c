@@ -263,7 +263,7 @@ static fdec_status naive_build(struct naive *s)
 {
     fdec_status st = FDEC_OK;
     const struct session *session = &s->bench->session;
-    const char *options = s->p.kv.k.type == FDEC_F16 ? "-cl-std=CL1.2 -DKV_HALF=1" : "-cl-std=CL1.2 -DKV_HALF=0";
+    const char *options = s->p.kv.k.type == FDEC_F16 ? PROGRAM_OPTIONS " -DKV_HALF=1" : PROGRAM_OPTIONS " -DKV_HALF=0";
     cl_int err;
     s->program = clCreateProgramWithSource(session->context, 1, (const char **) &cl_bench_naive.text, NULL, &err);
     try_cl(err);

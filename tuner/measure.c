@@ -6,6 +6,7 @@
  * kernels, on memory that comes from clCreateBuffer as the operands of kernels do. */
 #include "measure.h"
 #include "kernel.h"
+#include "program.h"
 #include "util.h"
 #include <math.h>
 #include <pthread.h>
@@ -397,7 +398,7 @@ fdec_status roof_create(cl_context context, cl_device_id device, cl_command_queu
     r->queue = queue;
     r->program = clCreateProgramWithSource(context, 1, (const char **) &cl_roof.text, NULL, &err);
     try_cl(err);
-    try_cl(clBuildProgram(r->program, 1, &device, "-cl-std=CL1.2", NULL, NULL));
+    try_cl(clBuildProgram(r->program, 1, &device, PROGRAM_OPTIONS, NULL, NULL));
     try_st(create_data(r, context, device));
     try_st(create_probes(r, context, device));
     if (r->mapped)
