@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
  *
- * vec/...: WIDTH, ROWS, SPAN (0: as many kv heads in a task as fit), PREFETCH, PARTS.  wg/...: CHUNK, PARTS, WG, TILE.
+ * vec/...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as lie side by side and fit), PREFETCH, PARTS.
+ * wg/...: CHUNK, PARTS, WG, TILE.
  * PARTS is the number of work-groups wanted per compute unit; the keys of a sequence are split until there are that
  * many, or until a split would be too short to be worth its merge. */
 #include "attn.h"
 #include "registry.h"
 
-enum { VEC_WIDTH, VEC_ROWS, VEC_SPAN, VEC_PREFETCH, VEC_PARTS };
+enum { VEC_WIDTH, VEC_ROWS, VEC_TILE, VEC_SPAN, VEC_PREFETCH, VEC_PARTS };
 enum { WG_CHUNK, WG_PARTS, WG_WG, WG_TILE };
 
 enum { INVARIANT_SPLIT = 1024 /* keys of a split where the batch may not matter */, MAX_SPLITS = 1 << 20 };
@@ -89,12 +90,19 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
 
 /* ---- vec ---- */
 
+/* Do a token's heads follow each other in both caches, as in [B, T, G, D]? Else each head is a stream of its own. */
+static bool side_by_side(const struct attn_problem *p)
+{
+    const int64_t k = p->kv.k.head_stride, v = p->kv.v.head_stride; /* 0: that layout */
+    return (!k || k == p->head_dim) && (!v || v == p->v_head_dim);
+}
+
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int most = ATTN_VEC_CHUNK / cfg[VEC_ROWS],
-              per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
+    const int per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
+    const int most = side_by_side(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
     return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
-                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most / per_head)};
+                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most)};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -102,6 +110,8 @@ static const char *vec_reject(const struct problem *p, const struct device *d, c
     const struct split_rule rule = vec_rule(p, d, cfg);
     if (cfg[VEC_PREFETCH] && !d->prefetch)
         return "no prefetch on this device";
+    if (cfg[VEC_TILE] * cfg[VEC_ROWS] < cfg[VEC_WIDTH])
+        return "TILE keys of ROWS rows do not fill a vector";
     return reject_any(p, d, &rule);
 }
 
@@ -121,6 +131,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
 {
     cfg[VEC_WIDTH] = d->float_lanes >= 16 ? 16 : 8;
     cfg[VEC_ROWS] = best_rows(p);
+    cfg[VEC_TILE] = cfg[VEC_WIDTH];
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
     cfg[VEC_PARTS] = 8;
@@ -263,12 +274,10 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
 }
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
-    .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),                                                                      \
-               [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                                                                      \
-               [VEC_SPAN] = PARAM(SPAN, 0, 1),                                                                         \
-               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1),                                                                 \
-               [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                                                                  \
+    .rev = 3, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
+               [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = PARAM(SPAN, 0, 1),                                 \
+               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                          \
     .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \

@@ -9,7 +9,6 @@
 
 #define ATTN_LEAST_SPLIT 64  /* keys: a shorter split is not worth its merge */
 #define ATTN_VEC_CHUNK   128 /* rows of a chunk in attn_vec.cl */
-#define ATTN_VEC_TILE    16  /* keys of a tile there */
 #define ATTN_WG_WIDTH    8   /* floats in a vector in attn_wg.cl */
 #define ATTN_WG_LANES(dim) ((dim) >= 64 ? 8 : (dim) >= 32 ? 4 : 2) /* items that share a dot product there */
 

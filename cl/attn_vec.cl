@@ -9,33 +9,28 @@
  * Then one vector exp; then each vector of V is loaded once for ROWS rows. Sums of V live in the workspace, where the
  * partial will be, and pass through registers once per tile.
  *
- * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; PREFETCH: the first block of a head asks for the next
- * head's part of the tile, the last head for the next tile. */
-#define TILE     ATTN_VEC_TILE
+ * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; TILE 8 or 16 keys, WIDTH/ROWS at least: the hardware's
+ * prefetchers follow as many streams; PREFETCH: the first block of each head asks for its share of the next tile. */
 #define KEYS     (WIDTH / ROWS) /* of one vector of scores */
 #define GROUPS   (TILE / KEYS)  /* such vectors of a tile */
 #define COLS     (WIDTH / ROWS) /* vectors of V summed at a time: WIDTH sums in registers */
 #define N_BLOCKS (CHUNK / ROWS)
-/* How much of a loop is written out: of more at once compilers load everything first, and spill. A block of q8_0 is one
- * piece, so that its scale is read once. */
+/* Vectors of K, keys of V, whose arithmetic is one piece without a branch: of larger ones compilers load everything
+ * first, and spill. A block of q8_0 is one piece, so that its scale is read once. */
 #define IS_q8_0_q8_0 1
 #define IS_Q8_(type) IS_q8_0_##type
 #define IS_Q8(type)  IS_Q8_(type)
 #if IS_Q8(K_TYPE)
-#if WIDTH == 8
-#define DOTS_UNROLL _Pragma("unroll 4")
-#else
-#define DOTS_UNROLL _Pragma("unroll 2")
-#endif
+#define K_STEP (32 / WIDTH)
 #elif ROWS == 1
-#define DOTS_UNROLL _Pragma("unroll 1")
+#define K_STEP 1
 #else
-#define DOTS_UNROLL _Pragma("unroll 2")
+#define K_STEP 2
 #endif
 #if ROWS == 1
-#define VALUES_UNROLL _Pragma("unroll 1")
+#define V_STEP 1
 #else
-#define VALUES_UNROLL _Pragma("unroll")
+#define V_STEP KEYS
 #endif
 
 #include "lanes.h"
@@ -94,33 +89,66 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
                 tile->k[i] = some_k, tile->v[i] = some_v;
 }
 
-/* One cache line. Lines are asked for one by one between the arithmetic: a burst would fill the queue of misses, and
- * every load behind it would wait. */
-INLINE void prefetch_line(global const void *p, int line)
+/* Asks for the lines of a tile of K or V, one at a time between the arithmetic: a burst would fill the queue of misses,
+ * and every load behind it would wait. In order of their addresses, all heads of a key and then the next key, whatever
+ * the order of the arithmetic: so memory and the hardware's own prefetchers like it. */
+struct cursor {
+    size_t line, base; /* addresses */
+    const i64 *at;     /* offsets of the keys */
+    int unit, n_lines; /* bytes of an offset's unit; lines of a key */
+    int key, left;     /* lines left of the key, 0: nothing to ask for */
+};
+
+INLINE struct cursor cursor_at(global const void *base, const i64 *at, int unit, int bytes)
+{
+    const size_t to = (size_t) base;
+    return (struct cursor){to + at[0] * unit, to, at, unit, (bytes + 63) / 64, 0, (bytes + 63) / 64};
+}
+
+INLINE void ask(struct cursor *c, int n)
 {
 #if HAVE_PREFETCH && PREFETCH
-    __builtin_prefetch((const void *) ((size_t) p + 64 * line));
+    #pragma unroll 1
+    for (int i = 0; i < n && c->left; i++) {
+        __builtin_prefetch((const void *) c->line, 0, 3);
+        c->line += 64;
+        if (--c->left == 0 && ++c->key < TILE) {
+            c->line = c->base + c->at[c->key] * c->unit;
+            c->left = c->n_lines;
+        }
+    }
 #endif
 }
-/* Vectors of a row in a line. */
-#define LINE_VECS(row_bytes, vecs) (64 * (vecs) >= (row_bytes) * 8 ? 8 : 64 * (vecs) >= (row_bytes) * 4 ? 4 : \
-                                    64 * (vecs) >= (row_bytes) * 2 ? 2 : 1)
-#define K_LINE LINE_VECS(UNITS(K_TYPE, HEAD_DIM) * (int) sizeof(K_T), K_VECS)
-#define V_LINE LINE_VECS(UNITS(V_TYPE, V_DIM) * (int) sizeof(V_T), V_VECS)
 
-/* What is needed after this: a tile, of the head whose caches begin at k and v. */
-struct ahead {
-    const struct tile *tile; /* 0: nothing */
-    global const K_T *k;
-    global const V_T *v;
-};
+/* Lines to ask for at a step, so that a head's share is asked for while the head is worked on. */
+#define DIV_UP(a, b)         (((a) + (b) - 1) / (b))
+#define ROW_BYTES(type, dim) (UNITS(type, dim) * (int) sizeof(PASTE(T_, type)))
+#define ROW_LINES(type, dim) DIV_UP(ROW_BYTES(type, dim), 64)
+#define K_LINES              DIV_UP(KEYS * ROW_LINES(K_TYPE, HEAD_DIM), DIV_UP(K_VECS, K_STEP))
+#define V_LINES              DIV_UP(TILE * ROW_LINES(V_TYPE, V_DIM), DIV_UP(V_VECS, COLS) * TILE / V_STEP)
 
 /* ---- scores ---- */
 
-/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... next_at: the same of what comes
- * after. */
-INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, const i64 *next_at)
+/* sum[r * KEYS + i] += q[r] * row[i] in vector j of them. */
+INLINE void add_products(const struct block *s, global const K_T *const *row, int j, vec *sum)
 {
+    vec q[ROWS];
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++)
+        q[r] = Q_ROW(s->q[r], j);
+    #pragma unroll
+    for (int i = 0; i < KEYS; i++) {
+        const vec x = K_ROW(row[i], j);
+        #pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            sum[r * KEYS + i] = fma(q[r], x, sum[r * KEYS + i]);
+    }
+}
+
+/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... */
+INLINE vec dots(const struct block *s, const i64 *at, struct cursor *next)
+{
+    struct cursor ahead = *next;
     vec sum[WIDTH];
     global const K_T *row[KEYS];
     #pragma unroll
@@ -129,23 +157,15 @@ INLINE vec dots(const struct block *s, const i64 *at, global const K_T *next, co
     #pragma unroll
     for (int i = 0; i < KEYS; i++)
         row[i] = s->k + at[i];
-    DOTS_UNROLL
-    for (int j = 0; j < K_VECS; j++) {
-        #pragma unroll 1
-        for (int i = j % K_LINE; next_at && i < KEYS; i += K_LINE)
-            prefetch_line(next + next_at[i], j / K_LINE);
-        vec q[ROWS];
+    #pragma unroll 1
+    for (int step = 0; step < DIV_UP(K_VECS, K_STEP); step++) {
+        ask(&ahead, K_LINES);
         #pragma unroll
-        for (int r = 0; r < ROWS; r++)
-            q[r] = Q_ROW(s->q[r], j);
-        #pragma unroll
-        for (int i = 0; i < KEYS; i++) {
-            const vec x = K_ROW(row[i], j);
-            #pragma unroll
-            for (int r = 0; r < ROWS; r++)
-                sum[r * KEYS + i] = fma(q[r], x, sum[r * KEYS + i]);
-        }
+        for (int i = 0; i < K_STEP; i++)
+            if (K_VECS % K_STEP == 0 || step * K_STEP + i < K_VECS)
+                add_products(s, row, step * K_STEP + i, sum);
     }
+    *next = ahead;
     return fold(sum);
 }
 
@@ -223,8 +243,9 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 
 /* num[r] += p[r][i] * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
 INLINE void add_columns(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                        int j, int n, const struct ahead *next)
+                        int j, int n, struct cursor *next)
 {
+    struct cursor ahead = *next;
     vec num[ROWS][COLS];
     #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -232,20 +253,18 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
         for (int c = 0; c < n; c++)
             num[r][c] = load_f32(num_of(a, s->partial[r]), j + c, V_DIM);
     #pragma unroll 1
-    for (int u = 0; u < GROUPS; u++) {
-        VALUES_UNROLL
-        for (int i = 0; i < KEYS; i++) {
-            global const V_T *row = s->v + tile->v[u * KEYS + i];
-            #pragma unroll
-            for (int c = 0; c < n; c++)
-                if (next && (j + c) % V_LINE == 0)
-                    prefetch_line(next->v + next->tile->v[u * KEYS + i], (j + c) / V_LINE);
+    for (int key = 0; key < TILE; key += V_STEP) {
+        ask(&ahead, V_LINES);
+        #pragma unroll
+        for (int l = 0; l < V_STEP; l++) {
+            const int i = key + l;
+            global const V_T *row = s->v + tile->v[i];
             #pragma unroll
             for (int c = 0; c < n; c++) {
                 const vec x = V_ROW(row, j + c);
                 #pragma unroll
                 for (int r = 0; r < ROWS; r++)
-                    num[r][c] = fma((vec) p[u][r * KEYS + i], x, num[r][c]);
+                    num[r][c] = fma((vec) p[i / KEYS][r * KEYS + i % KEYS], x, num[r][c]);
             }
         }
     }
@@ -254,10 +273,11 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
         #pragma unroll
         for (int c = 0; c < n; c++)
             store_f32(num[r][c], num_of(a, s->partial[r]), j + c, V_DIM);
+    *next = ahead;
 }
 
 INLINE void add_values(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                       const struct ahead *next)
+                       struct cursor *next)
 {
     int j = 0;
     #pragma unroll 1
@@ -307,9 +327,9 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
     }
 }
 
-/* Adds a tile to the sums of a block. next: what to prefetch, 0: nothing. moving: exponents may. */
-INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, const struct ahead *next,
-                     bool moving)
+/* Adds a tile to the sums of a block. next_k, next_v: what to prefetch. moving: exponents may. */
+INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, struct cursor *next_k,
+                     struct cursor *next_v, bool moving)
 {
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
     vec x[GROUPS], m[GROUPS], n[GROUPS];
@@ -318,7 +338,7 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
     float p[GROUPS][WIDTH];
     #pragma unroll 1
     for (int u = 0; u < GROUPS; u++)
-        x[u] = dots(s, tile->k + u * KEYS, next ? next->k : 0, next ? next->tile->k + u * KEYS : 0) * a->scale;
+        x[u] = dots(s, tile->k + u * KEYS, next_k) * a->scale;
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
         #pragma unroll 1
         for (int u = 0; u < GROUPS; u++) {
@@ -340,7 +360,7 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
         PASTE(vstore, WIDTH)(w, 0, p[u]);
     }
     if (all(all_seen))
-        add_values(a, s, tile, p, next);
+        add_values(a, s, tile, p, next_v);
     else
         add_seen_values(a, s, tile, p, seen);
 }
@@ -447,20 +467,21 @@ INLINE int close_block(const struct args *a, const struct task *k, const struct 
     return n_bad;
 }
 
-/* The blocks of a head follow each other: the first of them asks for what comes after the head. */
+/* The blocks of a head follow each other: the first of them asks for its share of the next tile. */
 INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head,
-                          struct tile *tile, struct tile *next, bool moving)
+                          const struct tile *tile, const struct tile *next, bool moving)
 {
+    struct cursor none = {0}, next_k = none, next_v = none;
+    if (next) {
+        next_k = cursor_at(k_of_head(a, k->g), next->k, sizeof(K_T), k->n_g * ROW_BYTES(K_TYPE, HEAD_DIM));
+        next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), k->n_g * ROW_BYTES(V_TYPE, V_DIM));
+    }
     #pragma unroll 1
     for (int i = 0; i < k->n_g * per_head; i++) {
         struct block *s = &blocks[i];
-        const bool last = s->g == k->g + k->n_g - 1;
-        struct ahead ahead;
-        ahead.tile = i % per_head ? 0 : last ? next : tile;
-        ahead.k = last ? k_of_head(a, k->g) : k_of_head(a, s->g + 1);
-        ahead.v = last ? v_of_head(a, k->g) : v_of_head(a, s->g + 1);
+        const bool first = i % per_head == 0;
         if (!s->done && tile->first < s->any_hi && tile->first + TILE > s->any_lo)
-            add_tile(a, s, tile, ahead.tile ? &ahead : 0, moving);
+            add_tile(a, s, tile, first ? &next_k : &none, first ? &next_v : &none, moving);
     }
 }
 
