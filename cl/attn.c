@@ -142,7 +142,7 @@ static struct geometry vec_geometry(const struct problem *p, const struct device
 {
     const struct split_rule rule = vec_rule(p, d, cfg);
     struct geometry g = geometry_of(&p->attn, &rule, 1, 1);
-    if (g.n_splits == 1)
+    if (g.n_splits == 1 && rows_of(&p->attn) <= ATTN_VEC_CHUNK)
         g.n_launches = 1; /* attn_vec finishes its rows */
     return g;
 }

@@ -10,31 +10,32 @@
  *
  *     (num[DV], den, n)   standing for   num * 2^n = sum_t e^score v_t   and   den * 2^n = sum_t e^score
  *
- * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max n, sums of num and den times
- * 2^(n-N), one division, LSE = ln den + N ln 2; attn_vec does that itself where there is one split. The schemes differ
- * only in when n moves:
+ * with n integer-valued, so that changing it is exact. Launch 2, attn_merge: N = max (n + exponent of den), sums of num
+ * and den times 2^(n-N), one division, LSE = ln den + N ln 2; attn_vec does that itself where there are one split and
+ * one chunk. The schemes differ only in when n moves:
  *   unified  never: n = round(phi log2 e), no maximum is taken. Guarded afterwards: a partial with !(den and every
- *   |num|
- *            <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a block
- *            of ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row. Above:
- *            2^80, far from overflow, because the merge drops what is 2^128 smaller than another partial: under 2^-47
- *            of the row.
+ *            |num| <= 2^80 && den >= n_keys * 2^-76) is redone at once as `pair` and counted (with its neighbours in a
+ *            block of ROWS or CHUNK rows, which are not). Below: the mass lost to underflow is under 2^-50 of the row.
+ *            Above: 2^80, far from overflow, because the merge drops a partial where 2^(n-N) is under 2^-126: of a row
+ *            of weight 1 or more, under 2^-47.
  *   online   whenever the maximum of a tile of keys is larger
  *   pair     when it is larger by more than 2^32: (m, n) arithmetic, hardly ever rescaled, cannot overflow
- * A partial without keys has n = -inf, and nothing else of it counts; a row of nothing else gives out = 0, lse = -inf.
+ * A partial without keys has n = -inf, and nothing else of it counts; a row of nothing else gives out = 0, lse = -inf
+ * or the sink.
  * Scores of -inf have n = EXP_NONE. Keys that a row does not see (past its position, before its window, of bias -inf,
  * in a block outside the pool) are never multiplied, not even by 0: what lies there may be NaN.
  *
  * work, R = B*Q*H rows, S = n_splits, floats:   num [R][S][DV] | den [R][S] | n [R][S]
  *
  * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length or query tokens are out of range;
- * [2] (page, kv head) whose block id is outside 0..n_blocks-1 (-1 as well) while the sequence's length reaches into the
- * page.
+ * [2] (page, span of kv heads of a task) whose block id is outside 0..n_blocks-1 (-1 as well), where the first chunk of
+ * rows wants the first key of the page.
  *
  * Results repeat bit for bit: fixed order everywhere, no floating atomics, nothing contracted.
  *
- * K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE (f32, f16, bf16, q8_0), HEAD_DIM, V_DIM, SCHEME (fdec_scheme): the problem.
- * vec: WIDTH, ROWS, PREFETCH; wg: WG, TILE, CHUNK. */
+ * K_TYPE, V_TYPE (f32, f16, bf16, q8_0), Q_TYPE, OUT_TYPE (f32, f16, bf16), HEAD_DIM, V_DIM, SCHEME (fdec_scheme): the
+ * problem.
+ * vec: WIDTH, ROWS, TILE, PREFETCH; wg: WG, TILE, CHUNK. */
 #if !defined(HEAD_DIM) || !defined(V_DIM) || !defined(K_TYPE) || !defined(V_TYPE) || !defined(Q_TYPE) || \
     !defined(OUT_TYPE) || !defined(SCHEME)
 #error "attn.cl needs HEAD_DIM, V_DIM, K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE and SCHEME"
@@ -217,8 +218,8 @@ INLINE i64 bias_offset(const struct args *a, const struct sequence *s, int i, in
 
 /* ---- where keys lie ---- */
 
-/* Block that holds token t of the sequence, -1: none. Counts a bad block when its first token is asked for and `count`.
- * */
+/* Block that holds token t of the sequence, -1: none. If `count`, a bad block is counted when asked for its first
+ * token. */
 INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
 {
     if (!a->block_table) {
@@ -336,6 +337,13 @@ INLINE void keep_state(const struct args *a, const struct sequence *s, int i, in
         a->state[(size_t) slot * a->n_heads + h] = isfinite(lse) ? lse : 0.0f;
 }
 
+/* The power of two below den; 0 where den is none that can be weighed (0, infinity, NaN). */
+INLINE float den_exponent(float den)
+{
+    const int e = as_int(den) >> 23 & 255;
+    return e == 0 || e == 255 ? 0.0f : (float) (e - 127);
+}
+
 /* Merges the partials first .. first + n_splits - 1 of query token i and head h; n_items items share its vectors. */
 INLINE void finish_row(const struct args *a, const struct sequence *s, int i, int h, size_t first, int item,
                        int n_items)
@@ -345,7 +353,8 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
     float most = -INFINITY, total = 0.0f, sink_n = -INFINITY, sink = 0.0f;
     #pragma unroll 1
     for (int k = 0; k < a->n_splits; k++)
-        most = n[k] > most ? n[k] : most;
+        if (n[k] != -INFINITY)
+            most = fmax(most, n[k] + den_exponent(den[k]));
     const bool no_keys = most == -INFINITY;
     if (a->sinks) {
         fvec one_n;

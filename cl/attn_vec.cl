@@ -47,7 +47,7 @@ struct tile {
 struct block {
     vec den, n, slope; /* den: sums of this lane's keys; n: the row's */
     ivec n_keys, lo, hi; /* n_keys: this lane's; lo, hi: the keys that the row sees */
-    vec before; /* minus the row's position */
+    ivec position; /* the row's */
     int any_lo, any_hi, all_lo, all_hi; /* keys that some row sees, that all see */
     bool done;
     int g, first; /* kv head; number of the first row among those of the head */
@@ -198,7 +198,7 @@ INLINE ivec finish_scores(const struct args *a, const struct block *s, const str
     if (a->softcap > 0.0f)
         *x = capped(*x, a->softcap);
     if (a->alibi)
-        *x = fma(s->slope, PASTE(convert_float, WIDTH)(t) + s->before, *x);
+        *x = fma(s->slope, PASTE(convert_float, WIDTH)(sub_sat(t, s->position)), *x);
     if (a->bias) {
         const vec bias = bias_of(a, s, tile->first + group * KEYS);
         *x += bias;
@@ -369,8 +369,8 @@ INLINE void add_tile(const struct args *a, struct block *s, const struct tile *t
 
 INLINE void open_block(const struct args *a, const struct task *k, int g, int first, struct block *s)
 {
-    float slope[WIDTH], before[WIDTH];
-    int lo[WIDTH], hi[WIDTH];
+    float slope[WIDTH];
+    int position[WIDTH], lo[WIDTH], hi[WIDTH];
     s->any_lo = s->all_hi = INT_MAX;
     s->any_hi = s->all_lo = 0;
     s->g = g;
@@ -391,13 +391,13 @@ INLINE void open_block(const struct args *a, const struct task *k, int g, int fi
         #pragma unroll 1
         for (int l = r * KEYS; l < r * KEYS + KEYS; l++) {
             slope[l] = a->alibi ? a->alibi[h] : 0.0f;
-            before[l] = (float) -(k->s.pos + i);
+            position[l] = (int) clamp(k->s.pos + i, (i64) INT_MIN, (i64) INT_MAX);
             lo[l] = from;
             hi[l] = to;
         }
     }
     s->slope = PASTE(vload, WIDTH)(0, slope);
-    s->before = PASTE(vload, WIDTH)(0, before);
+    s->position = PASTE(vload, WIDTH)(0, position);
     s->lo = PASTE(vload, WIDTH)(0, lo);
     s->hi = PASTE(vload, WIDTH)(0, hi);
     s->done = false;
@@ -522,6 +522,8 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
     struct block blocks[N_BLOCKS];
     find_task(&k, &a, TILE);
     const int per_head = (k.n_rows + ROWS - 1) / ROWS, n_used = k.n_g * per_head;
+    /* Not with several chunks: one would overwrite the state that another still reads. As in vec_geometry. */
+    const bool finishes = n_splits == 1 && q_len * k.group <= CHUNK;
     #pragma unroll 1
     for (int i = 0; i < n_used; i++)
         open_block(&a, &k, k.g + i / per_head, i % per_head * ROWS, &blocks[i]);
@@ -539,7 +541,7 @@ kernel void attn_vec(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int u
         atomic_add(a.counts, n_bad);
     }
     #pragma unroll 1
-    for (int g = k.g; n_splits == 1 && g < k.g + k.n_g; g++)
+    for (int g = k.g; finishes && g < k.g + k.n_g; g++)
         #pragma unroll 1
         for (int r = 0; r < k.n_rows; r++)
             finish_row(&a, &k.s, token_of(&k, r), head_of(&k, g, r), partial_of(&a, &k, g, r), 0, 1);

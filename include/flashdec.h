@@ -121,6 +121,7 @@ typedef struct fdec_counters {
     uint64_t kernels_denied; /* variants not used because flashdec-info --self-test found them wrong on this device */
 } fdec_counters;
 
+/* Since the context was made. */
 FDEC_API void fdec_ctx_counters(const fdec_ctx *ctx, fdec_counters *out);
 
 /* ---- common to all plans ----------------------------------------------------------------------------------------- */
@@ -138,9 +139,12 @@ typedef struct fdec_buffer {
 } fdec_buffer;
 
 /* A plan fixes shapes, types, kernels, programs and workspace size; it holds no data. Made from the largest sizes of
- * use: a run may always be smaller. */
+ * use: a run may always be smaller. fdec_..._plan_create may compile and block; it uses ctx until the plan is
+ * destroyed, and leaves *plan NULL when it fails: FDEC_E_ARG, FDEC_E_UNSUPPORTED (no kernel does it here),
+ * FDEC_E_MEMORY, FDEC_E_DEVICE. */
 typedef struct fdec_plan fdec_plan;
 
+/* NULL is allowed; leaves NULL. No run of it may be in the middle of its call. */
 FDEC_API void fdec_plan_destroy(fdec_plan **plan);
 
 /* Device memory a run needs in args.workspace; 0: none. Constant for the plan's life. Its content need not be kept. */
@@ -200,14 +204,14 @@ typedef enum fdec_mask {
  *   - batch_invariant with FDEC_PHI_STATE: what an earlier step left is not the sequence's own content */
 typedef struct fdec_attn_params {
     size_t size;
-    uint32_t max_batch, max_len; /* the largest B and length of any run */
-    uint32_t n_heads, n_kv_heads; /* H / G is 1..128 */
+    uint32_t max_batch, max_len; /* the largest B and length of any run; max_len at most 2^30 */
+    uint32_t n_heads, n_kv_heads; /* H / G is 1..128, H at most 65536 */
     uint32_t head_dim;            /* of q and K: a multiple of 8, 8..576 */
     uint32_t v_head_dim;          /* of V and out, likewise; 0: head_dim */
     uint32_t max_q_len;           /* query tokens of a sequence in any run, 1..64; 0: 1 */
     fdec_type q_type, out_type;   /* f32, f16, bf16 */
     float scale;                  /* 0: 1/sqrt(head_dim) */
-    float softcap;                /* c > 0: score = c * tanh(scale * q.k / c), before bias and ALiBi; 0: none */
+    float softcap;                /* 0 < c <= 1000: score = c * tanh(scale * q.k / c), before bias and ALiBi; 0: none */
     uint32_t window;              /* w > 0: a query at position p sees p-w+1 .. p only, whatever the mask; 0: all */
     fdec_mask mask;
     fdec_kv_layout kv;
@@ -216,7 +220,7 @@ typedef struct fdec_attn_params {
     float phi;
     uint32_t batch_invariant; /* 1: a sequence's results have the same bits alone, in any batch, in any page order:
                                  kernel, configuration and splits depend on the class and its own length alone */
-    uint32_t max_concurrent;  /* runs being enqueued at the same moment; 0: 8. One more is FDEC_E_MEMORY */
+    uint32_t max_concurrent;  /* runs being enqueued at the same moment, at most 256; 0: 8. One more is FDEC_E_MEMORY */
 } fdec_attn_params;
 #define FDEC_ATTN_PARAMS_INIT FDEC_INIT_(fdec_attn_params)
 
@@ -249,15 +253,15 @@ typedef struct fdec_attn_args {
     fdec_buffer phi;     /* optional: [H] f32 */
     fdec_buffer bounds;  /* optional: [n_blocks, G, 2] f32: upper bounds of |k| (Euclidean) and of |v_d| (largest
                             element) of each block's keys, as fdec_append_run keeps them */
-    fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO, _STATE) and written: the LSE of the
-                            last query token, 0 where that is not finite. The caller zeroes a slot when it gets another
-                            sequence */
+    fdec_buffer state;   /* optional: fdec_attn_state_bytes. Read (FDEC_PHI_AUTO but in a batch-invariant plan, _STATE)
+                            and written: the LSE of the last query token, 0 where that is not finite. The caller zeroes
+                            a slot when it gets another sequence */
     fdec_buffer slots;   /* optional: [B] i32: the slot of each sequence, each at most once; absent: b. Outside
                             0..n_slots-1: none */
     fdec_buffer out;     /* [B, Q, H, Dv] of out_type, or [n_q, H, Dv]. A row with no keys gives 0. May be the same
                             buffer as q where types and head dimensions are the same */
-    fdec_buffer lse;     /* optional: [B, Q, H] f32, or [n_q, H]: ln of the sum of e^score, sink included; -inf where
-                            there are no keys */
+    fdec_buffer lse;     /* optional: [B, Q, H] f32, or [n_q, H]: ln of the sum of e^score, sink included; where there
+                            are no keys, the sink, or -inf without one */
     fdec_buffer workspace; /* fdec_plan_workspace_bytes */
 } fdec_attn_args;
 #define FDEC_ATTN_ARGS_INIT FDEC_INIT_(fdec_attn_args)
@@ -276,10 +280,11 @@ FDEC_API size_t fdec_attn_state_bytes(const fdec_plan *plan, uint32_t n_slots);
 typedef struct fdec_attn_counts {
     uint64_t rows_recomputed; /* (row, split) pairs that `unified` flagged and redid by `pair` */
     uint64_t lens_clamped;    /* lengths outside 0..max_len, query token ranges outside 0..n_q or longer than Q */
-    uint64_t blocks_clamped;  /* block ids outside the pool, where keys were wanted */
+    uint64_t blocks_clamped;  /* block ids outside the pool, where keys were wanted; once for as many kv heads as one
+                                 work-group takes: 0 or not is what it says */
 } fdec_attn_counts;
 
-/* Since the plan was made. Blocks until the queue's earlier work is done. */
+/* Since the plan was made, each modulo 2^32. Blocks until the queue's earlier work is done. */
 FDEC_API fdec_status fdec_attn_counts_read(fdec_plan *plan, cl_command_queue queue, fdec_attn_counts *out);
 
 /* Moves a plan from `unified` to `online` for good when the share of (row, split) pairs that were redone was over 1/16
@@ -362,7 +367,7 @@ typedef struct fdec_append_args {
     size_t size;
     uint32_t n_tokens;    /* N, rows of q, k and v; 0: max_tokens */
     uint32_t q_len;       /* rows of each sequence; 0: 1. Not with slots */
-    float attn_factor;    /* of fdec_rope_angles; 0: 1 */
+    float attn_factor;    /* of fdec_rope_angles; 0: 1, and only that without angles */
     fdec_buffer pos;      /* [N] i32: positions, for the angle */
     fdec_buffer slots;    /* optional: [N] i32 */
     fdec_buffer angles;   /* [rope_dim / 2] u64, of fdec_rope_angles; absent: nothing turns, and q must be absent too */
@@ -395,7 +400,7 @@ typedef struct fdec_linear_params {
     size_t size;
     uint32_t max_m; /* the largest M of any run, >= 1 */
     uint32_t n, k;  /* >= 1 */
-    fdec_type w_type;
+    fdec_type w_type; /* f32, f16; others are FDEC_E_UNSUPPORTED */
     fdec_linear_impl impl;
     uint32_t max_concurrent; /* as in attention */
 } fdec_linear_params;
@@ -449,12 +454,14 @@ typedef struct fdec_softmax_args {
 } fdec_softmax_args;
 #define FDEC_SOFTMAX_ARGS_INIT FDEC_INIT_(fdec_softmax_args)
 
-/* y[r] = softmax(x[r]). -inf has weight 0; a row of nothing but -inf is NaN, with lse = -inf. At most three kernels. */
+/* y[r] = softmax(x[r]). -inf has weight 0; a row of nothing but -inf is NaN, with lse = -inf. At most two kernels. */
 FDEC_API fdec_status fdec_softmax_run(fdec_plan *plan, cl_command_queue queue, const fdec_softmax_args *args,
                                       cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* ---- small operations: one object, one program, one kernel a call ------------------------------------------------ */
 
+/* Threads use it at once as they do a plan. Create compiles one program; destroy takes NULL, leaves NULL, and comes
+ * before that of ctx. */
 typedef struct fdec_ops fdec_ops;
 FDEC_API fdec_status fdec_ops_create(fdec_ctx *ctx, fdec_ops **ops);
 FDEC_API void fdec_ops_destroy(fdec_ops **ops);
@@ -491,8 +498,8 @@ typedef struct fdec_add_args {
 FDEC_API fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_args *args, cl_uint n_wait,
                                   const cl_event *wait, cl_event *event);
 
-/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type, ids [rows] i32, y [rows, cols] f32. An id outside
- * the table gives a row of NaN: loud, and no read outside. */
+/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type (f32, f16; others are FDEC_E_UNSUPPORTED), ids
+ * [rows] i32, y [rows, cols] f32. An id outside the table gives a row of NaN: loud, and no read outside. */
 typedef struct fdec_embed_args {
     size_t size;
     uint32_t rows, cols, n_rows_table;

@@ -19,7 +19,7 @@ static fdec_status check_params(fdec_append_params *p)
         p->max_batch = p->max_tokens;
     require(CREATE, p->max_tokens >= 1 && p->max_tokens <= INT32_MAX);
     require(CREATE, p->max_batch >= 1 && p->max_batch <= INT32_MAX);
-    require(CREATE, p->max_len >= 1 && p->max_len <= INT32_MAX);
+    require(CREATE, p->max_len >= 1 && p->max_len <= KV_MAX_TOKENS);
     require(CREATE, p->n_heads >= 1 && p->n_heads <= 65536);
     require(CREATE, p->n_kv_heads >= 1 && p->n_heads % p->n_kv_heads == 0);
     require(CREATE, p->head_dim >= 8 && p->head_dim % 8 == 0 && p->head_dim <= APPEND_MAX_DIM);

@@ -4,6 +4,7 @@
 #include "kv.h"
 
 #include <math.h>
+#include <string.h>
 
 static const char *const scheme_names[] = {
     [FDEC_SCHEME_AUTO] = NULL,
@@ -14,7 +15,10 @@ static const char *const scheme_names[] = {
 
 enum { MAX_HEAD_DIM = 576, MAX_Q_LEN = 64, MAX_GROUP = 128 };
 static const float max_phi_cap =
-    50; /* a score of at most this, whatever the row's own maximum, leaves phi = 0 in range */
+    50; /* scores of at most this, whatever the row's own maximum, leave phi = 0 in range */
+static const float max_softcap = 1000; /* c - 2c / (e^(2x/c) + 1) is exact to c * 2^-23 */
+/* Elements; all four terms of the largest offset together, in bytes, stay within 63 bits. */
+static const int64_t max_bias_stride = (int64_t) 1 << 40, max_bias_extent = (int64_t) 1 << 58;
 
 /* ---- plans ---- */
 
@@ -27,7 +31,7 @@ static fdec_status check_params(fdec_attn_params *p)
     if (!p->max_q_len)
         p->max_q_len = 1;
     require(CREATE, p->max_batch >= 1 && p->max_batch <= INT32_MAX);
-    require(CREATE, p->max_len >= 1 && p->max_len <= INT32_MAX);
+    require(CREATE, p->max_len >= 1 && p->max_len <= KV_MAX_TOKENS);
     require(CREATE, p->n_heads >= 1 && p->n_heads <= 65536);
     require(CREATE, p->n_kv_heads >= 1 && p->n_heads % p->n_kv_heads == 0);
     require(CREATE, p->n_heads / p->n_kv_heads <= MAX_GROUP);
@@ -36,7 +40,7 @@ static fdec_status check_params(fdec_attn_params *p)
     require(CREATE, p->max_q_len <= MAX_Q_LEN);
     require(CREATE, type_is_float(p->q_type) && type_is_float(p->out_type));
     require(CREATE, isfinite(p->scale) && isfinite(p->phi));
-    require(CREATE, isfinite(p->softcap) && p->softcap >= 0);
+    require(CREATE, p->softcap >= 0 && p->softcap <= max_softcap);
     require(CREATE, p->window <= INT32_MAX);
     require(CREATE, p->mask == FDEC_MASK_CAUSAL || p->mask == FDEC_MASK_NONE);
     require(CREATE, (unsigned) p->scheme < ARRAY_LEN(scheme_names));
@@ -111,9 +115,10 @@ static fdec_status check_sizes(const struct attn_problem *p, fdec_attn_args *a)
     if (!a->n_q)
         a->n_q = a->batch * a->q_len;
     require(RUN, isfinite(a->bias_max));
-    require(RUN, a->bias_batch_stride >= 0 && a->bias_batch_stride <= (int64_t) 1 << 40);
-    require(RUN, a->bias_query_stride >= 0 && a->bias_query_stride <= (int64_t) 1 << 40);
-    require(RUN, a->bias_head_stride >= 0 && a->bias_head_stride <= (int64_t) 1 << 40);
+    require(RUN, a->bias_batch_stride >= 0 && a->bias_batch_stride <= max_bias_stride);
+    require(RUN, (int64_t) (a->batch - 1) <= max_bias_extent / (a->bias_batch_stride | 1));
+    require(RUN, a->bias_query_stride >= 0 && a->bias_query_stride <= max_bias_stride);
+    require(RUN, a->bias_head_stride >= 0 && a->bias_head_stride <= max_bias_stride);
     require(RUN, a->state.mem != NULL || a->slots.mem == NULL);
 out:
     return st;
@@ -271,7 +276,7 @@ fdec_status fdec_attn_run(fdec_plan *plan, cl_command_queue queue, const fdec_at
     bind_all(&b, &a);
     b.mem[ATTN_COUNTS] = plan->counts;
     try_st(plan_enqueue(use, r, &g, &p, &b, queue, n_wait, wait, event));
-    if (use == plan)
+    if (use == plan && !strcmp(r->choice.kernel->family, "unified"))
         atomic_fetch_add_explicit(&plan->adaption.parts,
                                   (uint64_t) a.n_q * (uint64_t) p.attn.n_heads * (uint64_t) g.n_splits,
                                   memory_order_relaxed);

@@ -2,8 +2,8 @@
  * kv.c - the layout of a key/value cache */
 #include "kv.h"
 
-static const int64_t MAX_STRIDE = (int64_t) 1
-                                  << 32; /* elements: products with 2^31 blocks and 4 bytes stay within 64 bits */
+static const int64_t MAX_STRIDE = (int64_t) 1 << 32;   /* elements */
+static const uint64_t MAX_EXTENT = (uint64_t) 1 << 56; /* elements: bytes, and sums of three, stay within 63 bits */
 
 /* Strides and type of one cache. */
 static fdec_status complete_cache(const char *who, const char *name, fdec_cache *c, int64_t tokens, int64_t n_kv_heads,
@@ -32,6 +32,16 @@ static fdec_status complete_cache(const char *who, const char *name, fdec_cache 
     return FDEC_OK;
 }
 
+static fdec_status check_extent(const char *who, const char *name, const fdec_cache *c, int64_t n_blocks,
+                                int64_t tokens)
+{
+    if ((uint64_t) (n_blocks - 1) * (uint64_t) c->block_stride > MAX_EXTENT ||
+        (uint64_t) (tokens - 1) * (uint64_t) c->token_stride > MAX_EXTENT)
+        return fail(FDEC_E_ARG, "%s: kv.%s blocks and tokens within 2^56 elements of the first does not hold", who,
+                    name);
+    return FDEC_OK;
+}
+
 fdec_status kv_layout_complete(const char *who, fdec_kv_layout *kv, uint32_t batch, uint32_t max_len,
                                uint32_t n_kv_heads, uint32_t head_dim, uint32_t v_head_dim)
 {
@@ -54,11 +64,15 @@ fdec_status kv_layout_complete(const char *who, fdec_kv_layout *kv, uint32_t bat
                         "%s: kv.capacity >= max_len && kv.n_blocks >= batch does not hold (%u < %u or %u < %u)", who,
                         kv->capacity, max_len, kv->n_blocks, batch);
     }
-    if (kv->n_blocks > INT32_MAX || kv->max_blocks > INT32_MAX || kv->page_size > INT32_MAX || kv->capacity > INT32_MAX)
-        return fail(FDEC_E_ARG, "%s: kv.n_blocks, max_blocks, page_size and capacity < 2^31 does not hold", who);
+    if (kv->n_blocks > INT32_MAX || kv->max_blocks > INT32_MAX || kv->page_size > KV_MAX_TOKENS ||
+        kv->capacity > INT32_MAX)
+        return fail(FDEC_E_ARG, "%s: kv.n_blocks, max_blocks, capacity < 2^31 and page_size <= 2^30 does not hold",
+                    who);
     const int64_t tokens = kv->page_size ? kv->page_size : kv->capacity;
-    const fdec_status st = complete_cache(who, "k", &kv->k, tokens, n_kv_heads, head_dim);
-    return st ? st : complete_cache(who, "v", &kv->v, tokens, n_kv_heads, v_head_dim);
+    fdec_status st = complete_cache(who, "k", &kv->k, tokens, n_kv_heads, head_dim);
+    st = st ? st : complete_cache(who, "v", &kv->v, tokens, n_kv_heads, v_head_dim);
+    st = st ? st : check_extent(who, "k", &kv->k, kv->n_blocks, tokens);
+    return st ? st : check_extent(who, "v", &kv->v, kv->n_blocks, tokens);
 }
 
 uint64_t kv_cache_bytes(const fdec_kv_layout *kv, const fdec_cache *cache, uint32_t n_kv_heads, uint32_t dim)

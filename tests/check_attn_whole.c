@@ -4,6 +4,7 @@
 #include "checkcl.h"
 #include "util.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,6 +181,64 @@ static void check_adapt_others(struct check *c)
 
 /* ---- the pairs that the header names ---- */
 
+/* ---- splits whose phi lie far apart ---- */
+
+enum { FAR_DIM = 8, FAR_PAGE = 64 };
+
+static fdec_buffer filled(struct check *c, size_t bytes, const void *data)
+{
+    return (fdec_buffer){
+        .mem = clCreateBuffer(check_ctx(c)->context, CL_MEM_COPY_HOST_PTR, bytes, (void *) (uintptr_t) data, NULL)};
+}
+
+/* Two pages, each a split. In the first all scores are 19.9, just under its bound of 20; in the second 6, under a bound
+ * of 109 (the keys are long, and not along q). So the sums of the first stand for themselves times 2^-45 and are near
+ * 2^80, the others times 2^83 and near 2^-68: the first is nearly all of the row. The second page weighs e^-13.9 of it,
+ * 9.2e-7, and moves out by twice that; the rest is rounding, of 64 terms and of scores of 20: under 1e-5. */
+static void check_far_bounds(struct check *c)
+{
+    static const float phi_of_page[][2] = {{20, 1}, {109, 1}};
+    static const int32_t table[] = {0, 1}, len = 2 * FAR_PAGE;
+    float q[FAR_DIM] = {1}, k[2 * FAR_PAGE][FAR_DIM] = {{0}}, v[2 * FAR_PAGE][FAR_DIM], zero[FAR_DIM] = {0};
+    float out[FAR_DIM] = {0}, lse = 0;
+    char text[200];
+    fdec_plan *plan = NULL;
+    for (int t = 0; t < len; t++) {
+        k[t][0] = t < FAR_PAGE ? 19.9f : 6.0f;
+        k[t][1] = t < FAR_PAGE ? 0.0f : 108.8f;
+        for (int d = 0; d < FAR_DIM; d++)
+            v[t][d] = t < FAR_PAGE ? 1.0f : -1.0f;
+    }
+    fdec_attn_params p = FDEC_ATTN_PARAMS_INIT;
+    p.max_batch = p.n_heads = p.n_kv_heads = 1, p.head_dim = FAR_DIM, p.max_len = (uint32_t) len, p.scale = 1;
+    p.scheme = FDEC_SCHEME_UNIFIED, p.phi_source = FDEC_PHI_BOUNDS, p.kv.page_size = FAR_PAGE, p.kv.n_blocks = 2;
+    fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
+    a.q = filled(c, sizeof q, q), a.k = filled(c, sizeof k, k), a.v = filled(c, sizeof v, v);
+    a.lens = filled(c, sizeof len, &len), a.block_table = filled(c, sizeof table, table);
+    a.bounds = filled(c, sizeof phi_of_page, phi_of_page);
+    a.out = filled(c, sizeof zero, zero), a.lse = filled(c, sizeof lse, &lse);
+    bool ran = fdec_attn_plan_create(check_ctx(c), &p, &plan) == FDEC_OK;
+    a.workspace.mem =
+        ran ? clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, fdec_plan_workspace_bytes(plan) + 4, NULL, NULL)
+            : NULL;
+    cl_command_queue queue = check_queue_of(c);
+    ran = ran && fdec_attn_run(plan, queue, &a, 0, NULL, NULL) == FDEC_OK && !clFinish(queue) &&
+          !clEnqueueReadBuffer(queue, a.out.mem, CL_TRUE, 0, sizeof out, out, 0, NULL, NULL) &&
+          !clEnqueueReadBuffer(queue, a.lse.mem, CL_TRUE, 0, sizeof lse, &lse, 0, NULL, NULL);
+    const double want = 19.9 + log(FAR_PAGE);
+    snprintf(text, sizeof text, "out %g, lse %g; wanted 1, %g. %s", (double) out[0], (double) lse, want,
+             ran ? "" : fdec_last_error());
+    check_that(c, ran && fabs(out[0] - 1.0) < 1.2e-5 && fabs(lse - want) < 1.2e-5, "splits of far bounds", text);
+    const cl_mem mem[] = {a.q.mem,      a.k.mem,   a.v.mem,   a.lens.mem,     a.block_table.mem,
+                          a.bounds.mem, a.out.mem, a.lse.mem, a.workspace.mem};
+    for (size_t i = 0; i < ARRAY_LEN(mem); i++)
+        if (mem[i])
+            clReleaseMemObject(mem[i]);
+    fdec_plan_destroy(&plan);
+}
+
+/* ---- refused pairs of features ---- */
+
 static void must_refuse(struct check *c, const fdec_attn_params *a, const char *name, const char *part)
 {
     fdec_plan *plan = NULL;
@@ -220,5 +279,6 @@ void check_attn_whole(struct check *c)
     check_adapt(c, false);
     check_adapt(c, true);
     check_adapt_others(c);
+    check_far_bounds(c);
     check_refused_pairs(c);
 }
