@@ -28,8 +28,8 @@
  * work, R = B*Q*H rows, S = n_splits, floats:   num [R][S][DV] | den [R][S] | n [R][S]
  *
  * counts: [0] (row, split) out of range under `unified`; [1] sequences whose length or query tokens are out of range;
- * [2] (page, span of kv heads of a task) whose block id is outside 0..n_blocks-1 (-1 as well), where the first chunk of
- * rows wants the first key of the page.
+ * [2] (page, span of kv heads of a task) whose block id is outside 0..n_blocks-1 (-1 as well) and of which a row wants
+ * a key.
  *
  * Results repeat bit for bit: fixed order everywhere, no floating atomics, nothing contracted.
  *
@@ -130,6 +130,7 @@ struct task {
     int g, n_g, group;
     int row, n_rows;
     int split, begin, end;
+    int fresh; /* the first key that no earlier chunk sees */
 };
 
 /* Splits are whole multiples of `unit` keys from a multiple of `unit` on. Of one size (split_keys), or as even as can
@@ -138,6 +139,7 @@ INLINE void find_split(struct task *k, const struct args *a, int unit)
 {
     const int first = k->row / k->group, last = (k->row + k->n_rows - 1) / k->group;
     const int lo = first_visible(a, &k->s, first), hi = end_visible(a, &k->s, last), base = lo / unit * unit;
+    k->fresh = k->row ? max(lo, end_visible(a, &k->s, (k->row - 1) / k->group)) : lo;
     if (a->split_keys > 0) {
         const i64 from = (i64) k->split * a->split_keys;
         k->begin = (int) clamp(from, (i64) base, (i64) max(hi, base));
@@ -164,7 +166,7 @@ INLINE void find_task(struct task *k, const struct args *a, int unit)
     k->group = group;
     k->row = chunk * CHUNK;
     k->n_rows = clamp(k->s.n_tokens * group - k->row, 0, (int) CHUNK);
-    k->begin = k->end = 0;
+    k->begin = k->end = k->fresh = 0;
     if (k->s.clamped && chunk == 0 && k->g == 0 && k->split == 0 && get_local_id(0) == 0)
         atomic_inc(a->counts + 1);
     if (k->n_rows > 0)
@@ -218,9 +220,8 @@ INLINE i64 bias_offset(const struct args *a, const struct sequence *s, int i, in
 
 /* ---- where keys lie ---- */
 
-/* Block that holds token t of the sequence, -1: none. If `count`, a bad block is counted when asked for its first
- * token. */
-INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
+/* Block that holds token t of the sequence, -1: none. */
+INLINE int find_block(const struct args *a, int b, int t, int *slot)
 {
     if (!a->block_table) {
         *slot = t;
@@ -228,11 +229,16 @@ INLINE int find_block(const struct args *a, int b, int t, int *slot, bool count)
     }
     const int page = t / a->page_size, id = a->block_table[(size_t) b * a->max_blocks + page];
     *slot = t - page * a->page_size;
-    if (id >= 0 && id < a->n_blocks)
-        return id;
-    if (count && *slot == 0)
+    return id >= 0 && id < a->n_blocks ? id : -1;
+}
+
+/* Counts a block that is not there, found for its tokens slot .. slot + n - 1, which are the sequence's t .. t + n - 1:
+ * once, by the first chunk and split that want one of its keys. */
+INLINE void count_block(const struct args *a, const struct task *k, int slot, int t, int n)
+{
+    const bool mine = k->row ? slot == 0 && t >= k->fresh : t + n > k->fresh && (slot == 0 || t <= k->fresh);
+    if (mine)
         atomic_inc(a->counts + 2);
-    return -1;
 }
 
 /* Of the token's first kv head. */
@@ -271,7 +277,7 @@ INLINE float2 bounds_of(const struct args *a, const struct task *k, int g)
     #pragma unroll 1
     for (int t = k->begin; t < k->end; t = (t / page + 1) * page) {
         int slot;
-        const int block = find_block(a, k->s.b, t, &slot, false);
+        const int block = find_block(a, k->s.b, t, &slot);
         if (block >= 0) {
             const float2 b = vload2((size_t) block * a->n_kv_heads + g, a->bounds);
             most = b > most ? b : most;

@@ -66,7 +66,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
     #pragma unroll 1
     for (int i = 0; i < TILE && first + i < k->end;) {
         int slot;
-        const int block = find_block(a, k->s.b, first + i, &slot, count);
+        const int block = find_block(a, k->s.b, first + i, &slot);
         const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i;
         const int n = min(run, k->end - first - i);
         const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
@@ -79,6 +79,8 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
             }
             some_k = at_k, some_v = at_v;
             tile->there |= (0xffffffffu >> (32 - n)) << i;
+        } else if (count) {
+            count_block(a, k, slot, first + i, n);
         }
         i += n;
     }
@@ -488,7 +490,7 @@ INLINE void add_to_blocks(const struct args *a, const struct task *k, struct blo
 INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *blocks, int per_head, bool moving)
 {
     struct tile tiles[2];
-    const bool count = k->row == 0 && moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
+    const bool count = moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
     find_tile(a, k, k->begin, count, &tiles[0]);
     #pragma unroll 1
     for (int t = k->begin, at = 0; t < k->end; t += TILE, at = 1 - at) {

@@ -55,7 +55,10 @@ INLINE void find_keys(local struct tile *s, const struct args *a, const struct t
     const int item = get_local_id(0);
     if (item >= TILE)
         return;
-    const int block = t + item < k->end ? find_block(a, k->s.b, t + item, &slot, count) : -1;
+    const bool inside = t + item < k->end;
+    const int block = inside ? find_block(a, k->s.b, t + item, &slot) : -1;
+    if (inside && block < 0 && count)
+        count_block(a, k, slot, t + item, 1);
     s->k[item] = block >= 0 ? k_offset(a, block, slot) : -1;
     s->v[item] = block >= 0 ? v_offset(a, block, slot) : -1;
     if (item == 0)
@@ -203,7 +206,7 @@ INLINE void add_values(local const struct tile *s, const struct args *a, global 
 /* Sums of all keys of the task. */
 INLINE void sum_keys(local struct tile *s, const struct args *a, const struct task *k, struct sums *sums, bool moving)
 {
-    const bool count = k->row == 0 && moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
+    const bool count = moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
     for (int t = k->begin; t < k->end; t += TILE) {
         find_keys(s, a, k, t, count);
         barrier(CLK_LOCAL_MEM_FENCE);

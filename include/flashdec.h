@@ -280,8 +280,8 @@ FDEC_API size_t fdec_attn_state_bytes(const fdec_plan *plan, uint32_t n_slots);
 typedef struct fdec_attn_counts {
     uint64_t rows_recomputed; /* (row, split) pairs that `unified` flagged and redid by `pair` */
     uint64_t lens_clamped;    /* lengths outside 0..max_len, query token ranges outside 0..n_q or longer than Q */
-    uint64_t blocks_clamped;  /* block ids outside the pool, where keys were wanted; once for as many kv heads as one
-                                 work-group takes: 0 or not is what it says */
+    uint64_t blocks_clamped;  /* pages without a block of the pool, of which keys were wanted; once for as many kv
+                                 heads as one work-group takes: 0 or not is what it says */
 } fdec_attn_counts;
 
 /* Since the plan was made, each modulo 2^32. Blocks until the queue's earlier work is done. */

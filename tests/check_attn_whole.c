@@ -237,6 +237,52 @@ static void check_far_bounds(struct check *c)
     fdec_plan_destroy(&plan);
 }
 
+/* ---- pages without a block are counted where keys of theirs are wanted, and only there ---- */
+
+/* One sequence of two pages, the first without a block; it has q_len query tokens. */
+static void check_counted(struct check *c, uint32_t page, uint32_t window, uint32_t q_len, uint64_t want)
+{
+    static const float zeros[2 * FAR_PAGE * FAR_DIM];
+    static const int32_t table[] = {-1, 1};
+    const int32_t len = (int32_t) (2 * page);
+    char name[100], text[300];
+    fdec_plan *plan = NULL;
+    fdec_attn_params p = FDEC_ATTN_PARAMS_INIT;
+    p.max_batch = p.n_heads = p.n_kv_heads = 1, p.head_dim = FAR_DIM, p.max_len = 2 * page, p.max_q_len = q_len;
+    p.window = window, p.kv.page_size = page, p.kv.n_blocks = 2;
+    fdec_attn_args a = FDEC_ATTN_ARGS_INIT;
+    a.q = a.k = a.v = filled(c, sizeof zeros, zeros), a.out = filled(c, sizeof zeros, zeros);
+    a.lens = filled(c, sizeof len, &len), a.block_table = filled(c, sizeof table, table);
+    fdec_attn_counts counts = {0};
+    bool ran = fdec_attn_plan_create(check_ctx(c), &p, &plan) == FDEC_OK;
+    a.workspace.mem =
+        ran ? clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, fdec_plan_workspace_bytes(plan) + 4, NULL, NULL)
+            : NULL;
+    ran = ran && fdec_attn_run(plan, check_queue_of(c), &a, 0, NULL, NULL) == FDEC_OK && !clFinish(check_queue_of(c)) &&
+          fdec_attn_counts_read(plan, check_queue_of(c), &counts) == FDEC_OK;
+    snprintf(name, sizeof name, "blocks that are not there, page=%u window=%u q=%u", page, window, q_len);
+    snprintf(text, sizeof text, "%llu counted, not %llu. %s", (unsigned long long) counts.blocks_clamped,
+             (unsigned long long) want, ran ? "" : fdec_last_error());
+    check_that(c, ran && counts.blocks_clamped == want, name, text);
+    const cl_mem mem[] = {a.q.mem, a.out.mem, a.lens.mem, a.block_table.mem, a.workspace.mem};
+    for (size_t i = 0; i < ARRAY_LEN(mem); i++)
+        if (mem[i])
+            clReleaseMemObject(mem[i]);
+    fdec_plan_destroy(&plan);
+}
+
+static void check_counted_blocks(struct check *c)
+{
+    check_counted(c, FAR_PAGE, 0, 1, 1);
+    check_counted(c, FAR_PAGE, FAR_PAGE, 1, 0);      /* the page is just out of the window */
+    check_counted(c, FAR_PAGE, FAR_PAGE + 1, 1, 1);  /* its last key is not */
+    check_counted(c, FAR_PAGE, FAR_PAGE + 36, 1, 1); /* nor 36 */
+    check_counted(c, 5, 5, 1, 0);                    /* both in one tile */
+    check_counted(c, 5, 7, 1, 1);
+    check_counted(c, FAR_PAGE, 1, FAR_PAGE, 0); /* many rows, each its own key of the second page */
+    check_counted(c, FAR_PAGE, 0, FAR_PAGE, 1);
+}
+
 /* ---- refused pairs of features ---- */
 
 static void must_refuse(struct check *c, const fdec_attn_params *a, const char *name, const char *part)
@@ -280,5 +326,6 @@ void check_attn_whole(struct check *c)
     check_adapt(c, true);
     check_adapt_others(c);
     check_far_bounds(c);
+    check_counted_blocks(c);
     check_refused_pairs(c);
 }
