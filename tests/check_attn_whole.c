@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, refused
- * pairs of features */
+ * check_attn_whole.c - attention: what more than one plan or run shows. Batch-invariance, moving to `online`, two
+ * pages by hand, refused pairs of features */
 #include "checkcl.h"
 #include "util.h"
 
@@ -179,9 +179,7 @@ static void check_adapt_others(struct check *c)
     check_that(c, fdec_attn_adapt(NULL, check_queue_of(c), &moved) == FDEC_E_ARG, "adapt no plan", "is not refused");
 }
 
-/* ---- the pairs that the header names ---- */
-
-/* ---- splits whose phi lie far apart ---- */
+/* ---- two pages, by hand ---- */
 
 enum { FAR_DIM = 8, FAR_PAGE = 64 };
 
@@ -189,6 +187,24 @@ static fdec_buffer filled(struct check *c, size_t bytes, const void *data)
 {
     return (fdec_buffer){
         .mem = clCreateBuffer(check_ctx(c)->context, CL_MEM_COPY_HOST_PTR, bytes, (void *) (uintptr_t) data, NULL)};
+}
+
+/* Makes the plan and the workspace, and runs to the end. */
+static bool run_pages(struct check *c, const fdec_attn_params *p, fdec_attn_args *a, fdec_plan **plan)
+{
+    if (fdec_attn_plan_create(check_ctx(c), p, plan))
+        return false;
+    a->workspace.mem =
+        clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, fdec_plan_workspace_bytes(*plan) + 4, NULL, NULL);
+    return fdec_attn_run(*plan, check_queue_of(c), a, 0, NULL, NULL) == FDEC_OK && !clFinish(check_queue_of(c));
+}
+
+static void close_pages(const cl_mem *mem, size_t n, fdec_plan **plan)
+{
+    for (size_t i = 0; i < n; i++)
+        if (mem[i])
+            clReleaseMemObject(mem[i]);
+    fdec_plan_destroy(plan);
 }
 
 /* Two pages, each a split. In the first all scores are 19.9, just under its bound of 20; in the second 6, under a bound
@@ -217,29 +233,21 @@ static void check_far_bounds(struct check *c)
     a.lens = filled(c, sizeof len, &len), a.block_table = filled(c, sizeof table, table);
     a.bounds = filled(c, sizeof phi_of_page, phi_of_page);
     a.out = filled(c, sizeof zero, zero), a.lse = filled(c, sizeof lse, &lse);
-    bool ran = fdec_attn_plan_create(check_ctx(c), &p, &plan) == FDEC_OK;
-    a.workspace.mem =
-        ran ? clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, fdec_plan_workspace_bytes(plan) + 4, NULL, NULL)
-            : NULL;
     cl_command_queue queue = check_queue_of(c);
-    ran = ran && fdec_attn_run(plan, queue, &a, 0, NULL, NULL) == FDEC_OK && !clFinish(queue) &&
-          !clEnqueueReadBuffer(queue, a.out.mem, CL_TRUE, 0, sizeof out, out, 0, NULL, NULL) &&
-          !clEnqueueReadBuffer(queue, a.lse.mem, CL_TRUE, 0, sizeof lse, &lse, 0, NULL, NULL);
+    const bool ran = run_pages(c, &p, &a, &plan) &&
+                     !clEnqueueReadBuffer(queue, a.out.mem, CL_TRUE, 0, sizeof out, out, 0, NULL, NULL) &&
+                     !clEnqueueReadBuffer(queue, a.lse.mem, CL_TRUE, 0, sizeof lse, &lse, 0, NULL, NULL);
     const double want = 19.9 + log(FAR_PAGE);
     snprintf(text, sizeof text, "out %g, lse %g; wanted 1, %g. %s", (double) out[0], (double) lse, want,
              ran ? "" : fdec_last_error());
     check_that(c, ran && fabs(out[0] - 1.0) < 1.2e-5 && fabs(lse - want) < 1.2e-5, "splits of far bounds", text);
     const cl_mem mem[] = {a.q.mem,      a.k.mem,   a.v.mem,   a.lens.mem,     a.block_table.mem,
                           a.bounds.mem, a.out.mem, a.lse.mem, a.workspace.mem};
-    for (size_t i = 0; i < ARRAY_LEN(mem); i++)
-        if (mem[i])
-            clReleaseMemObject(mem[i]);
-    fdec_plan_destroy(&plan);
+    close_pages(mem, ARRAY_LEN(mem), &plan);
 }
 
-/* ---- pages without a block are counted where keys of theirs are wanted, and only there ---- */
-
-/* One sequence of two pages, the first without a block; it has q_len query tokens. */
+/* One sequence of two pages, the first without a block, and q_len query tokens: the block is counted where keys of it
+ * are wanted, and only there. */
 static void check_counted(struct check *c, uint32_t page, uint32_t window, uint32_t q_len, uint64_t want)
 {
     static const float zeros[2 * FAR_PAGE * FAR_DIM];
@@ -254,21 +262,13 @@ static void check_counted(struct check *c, uint32_t page, uint32_t window, uint3
     a.q = a.k = a.v = filled(c, sizeof zeros, zeros), a.out = filled(c, sizeof zeros, zeros);
     a.lens = filled(c, sizeof len, &len), a.block_table = filled(c, sizeof table, table);
     fdec_attn_counts counts = {0};
-    bool ran = fdec_attn_plan_create(check_ctx(c), &p, &plan) == FDEC_OK;
-    a.workspace.mem =
-        ran ? clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, fdec_plan_workspace_bytes(plan) + 4, NULL, NULL)
-            : NULL;
-    ran = ran && fdec_attn_run(plan, check_queue_of(c), &a, 0, NULL, NULL) == FDEC_OK && !clFinish(check_queue_of(c)) &&
-          fdec_attn_counts_read(plan, check_queue_of(c), &counts) == FDEC_OK;
+    const bool ran = run_pages(c, &p, &a, &plan) && fdec_attn_counts_read(plan, check_queue_of(c), &counts) == FDEC_OK;
     snprintf(name, sizeof name, "blocks that are not there, page=%u window=%u q=%u", page, window, q_len);
     snprintf(text, sizeof text, "%llu counted, not %llu. %s", (unsigned long long) counts.blocks_clamped,
              (unsigned long long) want, ran ? "" : fdec_last_error());
     check_that(c, ran && counts.blocks_clamped == want, name, text);
     const cl_mem mem[] = {a.q.mem, a.out.mem, a.lens.mem, a.block_table.mem, a.workspace.mem};
-    for (size_t i = 0; i < ARRAY_LEN(mem); i++)
-        if (mem[i])
-            clReleaseMemObject(mem[i]);
-    fdec_plan_destroy(&plan);
+    close_pages(mem, ARRAY_LEN(mem), &plan);
 }
 
 static void check_counted_blocks(struct check *c)
@@ -283,7 +283,7 @@ static void check_counted_blocks(struct check *c)
     check_counted(c, FAR_PAGE, 0, FAR_PAGE, 1);
 }
 
-/* ---- refused pairs of features ---- */
+/* ---- the pairs that the header names ---- */
 
 static void must_refuse(struct check *c, const fdec_attn_params *a, const char *name, const char *part)
 {
