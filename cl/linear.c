@@ -16,6 +16,8 @@ static const char *common_reject(const struct problem *p, const struct device *d
     const int64_t limit = 1 << 30;
     if (l->m > limit || l->n > limit || l->k > limit)
         return "M, N or K is over 2^30";
+    if (l->w_type != FDEC_F32 && l->w_type != FDEC_F16)
+        return "only for W of f32 and f16";
     if (l->w_type == FDEC_F16 && !d->fp16_storage)
         return "the device does not read f16 right";
     if (wg > d->max_wg || wg > d->max_items[0])

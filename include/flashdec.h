@@ -130,7 +130,15 @@ typedef enum fdec_type {
     FDEC_F32  = 0,
     FDEC_F16  = 1,
     FDEC_BF16 = 2,
-    FDEC_Q8_0 = 3 /* GGUF: 32 elements in 34 bytes, f16 scale d, then 32 x i8 q; element = d * q. Caches only */
+    /* Blocks of GGUF, as ggml defines them and as they lie in a model file. Caches: Q8_0 alone */
+    FDEC_Q8_0 = 3, /* 32 elements in 34 bytes: f16 scale d, then 32 x i8 q; element = d * q */
+    FDEC_Q4_0 = 4, /* 32 in 18 bytes */
+    FDEC_Q4_1 = 5, /* 32 in 20 */
+    FDEC_Q5_0 = 6, /* 32 in 22 */
+    FDEC_Q5_1 = 7, /* 32 in 24 */
+    FDEC_Q4_K = 8, /* 256 in 144 */
+    FDEC_Q5_K = 9, /* 256 in 176 */
+    FDEC_Q6_K = 10 /* 256 in 210 */
 } fdec_type;
 
 typedef struct fdec_buffer {

@@ -126,10 +126,10 @@ static const struct {
     const char *name;
     size_t block, bytes, align; /* elements of a block, its bytes */
 } types[] = {
-    [FDEC_F32] = {"f32", 1, 4, 4},
-    [FDEC_F16] = {"f16", 1, 2, 2},
-    [FDEC_BF16] = {"bf16", 1, 2, 2},
-    [FDEC_Q8_0] = {"q8_0", 32, 34, 2},
+    [FDEC_F32] = {"f32", 1, 4, 4},       [FDEC_F16] = {"f16", 1, 2, 2},       [FDEC_BF16] = {"bf16", 1, 2, 2},
+    [FDEC_Q8_0] = {"q8_0", 32, 34, 2},   [FDEC_Q4_0] = {"q4_0", 32, 18, 2},   [FDEC_Q4_1] = {"q4_1", 32, 20, 2},
+    [FDEC_Q5_0] = {"q5_0", 32, 22, 2},   [FDEC_Q5_1] = {"q5_1", 32, 24, 2},   [FDEC_Q4_K] = {"q4_k", 256, 144, 2},
+    [FDEC_Q5_K] = {"q5_k", 256, 176, 2}, [FDEC_Q6_K] = {"q6_k", 256, 210, 2},
 };
 
 size_t type_block(fdec_type t)
@@ -150,6 +150,11 @@ size_t type_align(fdec_type t)
 const char *type_name(fdec_type t)
 {
     return types[t].name;
+}
+
+bool type_exists(int t)
+{
+    return t >= 0 && (size_t) t < ARRAY_LEN(types);
 }
 
 bool type_is_float(fdec_type t)
@@ -179,7 +184,7 @@ static void problem_types(const struct problem *p, fdec_type t[2])
     }
 }
 
-/* What linear and the small operations have kernels for is their reject's to say; a quantised type is a cache's. */
+/* Which caches there can be is kv.c's to say; what linear and the small operations have kernels for, their reject's. */
 static bool set_types(struct problem *p, const fdec_type t[2])
 {
     if (p->op == OP_ATTN || p->op == OP_ROPE_APPEND) {
@@ -187,7 +192,7 @@ static bool set_types(struct problem *p, const fdec_type t[2])
         kv->k.type = t[0], kv->v.type = t[1];
         return true;
     }
-    if (t[0] != t[1] || (t[0] != FDEC_F32 && t[0] != FDEC_F16))
+    if (t[0] != t[1])
         return false;
     switch (p->op) {
     case OP_LINEAR: p->linear.w_type = t[0]; return true;
@@ -343,6 +348,18 @@ static bool complete_attn(struct attn_problem *a, char *err, size_t n_err)
     return false;
 }
 
+/* Rows of weights and of tables are whole blocks. */
+static bool complete_rows(const struct problem *p, char *err, size_t n_err)
+{
+    const bool linear = p->op == OP_LINEAR;
+    const fdec_type type = linear ? p->linear.w_type : p->small.type;
+    const int64_t row = linear ? p->linear.k : p->small.cols, block = (int64_t) type_block(type);
+    if (row % block == 0)
+        return true;
+    snprintf(err, n_err, "%s is no multiple of %s's blocks of %d", linear ? "k" : "cols", type_name(type), (int) block);
+    return false;
+}
+
 bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err)
 {
     char copy[PROBLEM_TEXT];
@@ -369,6 +386,8 @@ bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err)
     }
     if (!parse_fields(words, p, err, n_err))
         return false;
+    if (p->op == OP_LINEAR || p->op == OP_EMBED)
+        return complete_rows(p, err, n_err);
     return p->op != OP_ATTN || complete_attn(&p->attn, err, n_err);
 }
 
@@ -447,18 +466,17 @@ static double append_bytes(const struct append_problem *a) /* q twice; k and v, 
 
 double problem_bytes(const struct problem *p)
 {
-    fdec_type type[2];
-    problem_types(p, type);
-    const double t = (double) type_bytes(type[0], 1), rows = (double) p->small.rows, cols = (double) p->small.cols;
+    const double rows = (double) p->small.rows, cols = (double) p->small.cols;
     const struct linear_problem *l = &p->linear;
     switch (p->op) {
     case OP_ATTN: return attn_bytes(&p->attn);
     case OP_LINEAR: /* W; x and y */
-        return (double) l->n * (double) l->k * t + 4.0 * (double) l->m * (double) (l->n + l->k);
+        return (double) l->n * (double) type_bytes(l->w_type, (uint64_t) l->k) +
+               4.0 * (double) l->m * (double) (l->n + l->k);
     case OP_SOFTMAX: return 8.0 * (double) p->softmax.rows * (double) p->softmax.cols;
     case OP_RMSNORM: return 8 * rows * cols + 4 * cols;
     case OP_ROPE_APPEND: return append_bytes(&p->append);
-    case OP_EMBED: return (4 + t) * rows * cols + 4 * rows;
+    case OP_EMBED: return rows * (double) type_bytes(p->small.type, (uint64_t) p->small.cols) + 4 * rows * (cols + 1);
     case OP_SWIGLU:
     case OP_ADD: return 12 * rows * cols;
     case OP_ARGMAX:

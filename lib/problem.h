@@ -92,10 +92,11 @@ bool problem_pinned(const struct problem *p, int64_t at[N_RANGES]);
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
 double problem_flops(const struct problem *p); /* multiply and add count as two */
 
-size_t type_block(fdec_type t);                /* elements in a block: 32 for Q8_0, else 1 */
+bool type_exists(int t);                      /* of a caller's number */
+size_t type_block(fdec_type t);               /* elements in a block: 1, 32 or 256 */
 uint64_t type_bytes(fdec_type t, uint64_t n); /* of n elements, whole blocks */
 size_t type_align(fdec_type t);               /* what a buffer offset must be a multiple of */
 bool type_is_float(fdec_type t);              /* f32, f16, bf16: what activations may be */
-const char *type_name(fdec_type t); /* "f32" */
+const char *type_name(fdec_type t);           /* "f32" */
 bool type_parse(const char *text, fdec_type *t);
 #endif

@@ -137,7 +137,13 @@ static void texts_that_are_no_problem(void **state)
         "attn:f16/f16/f16 b=1 h=8/8 d=64 n=1",
         "attn:q8_0/f16 b=1 h=8/8 d=24 n=1",
         "attn:f16/q8_0 b=1 h=8/8 d=32/24 n=1",
-        "linear:bf16 m=1 n=1 k=1",
+        "linear:q4_0 m=1 n=1 k=1",
+        "linear:q6_k m=1 n=1 k=128",
+        "embed:q8_0 rows=1 cols=48",
+        "attn:q4_0 b=1 h=8/8 d=64 n=1",
+        "attn:f16/q4_k b=1 h=8/8 d=256 n=1",
+        "attn:f16 b=1 h=8/8 d=64 n=1 act=q4_0",
+        "rmsnorm:q8_0 rows=1 cols=64",
         "linear:f16/f32 m=1 n=1 k=1",
         "attn:f16 b=1 h=8/8 d=64 n=1 page=0",
         "attn:f16 b=2000000000 h=8/8 d=64 n=2000000000 page=1",
@@ -202,6 +208,8 @@ static void least_work(void **state)
         {"attn:f32 b=1 h=1/1 d=8 q=3 n=100 window=10", 3 * 64 + 12 * 64 + 4, 2.0 * 16 * 30},
         {"linear:f16 m=3 n=10 k=20", 400 + 240 + 120, 1200}, /* W, x, y */
         {"linear:f32 m=3 n=10 k=20", 800 + 240 + 120, 1200},
+        {"linear:q4_k m=3 n=10 k=512", 10 * 2 * 144 + 12 * (10 + 512), 2.0 * 3 * 10 * 512},
+        {"embed:q6_k rows=3 cols=512", 3 * 2 * 210 + 12 * 512 + 12, 4.0 * 3 * 512},
         {"softmax:f32 rows=2 cols=1000", 16000, 8000},
         {"add:f32 rows=1 cols=100", 1200, 400},
         {"linear:f16 m=2147483647 n=2147483647 k=2147483647", 2.0 * 0x7fffffff * 0x7fffffff * 5,
@@ -224,6 +232,12 @@ static void types(void **state)
     assert_true(type_parse("bf16", &t) && t == FDEC_BF16 && type_bytes(t, 3) == 6 && type_is_float(t));
     assert_true(type_parse("q8_0", &t) && t == FDEC_Q8_0 && type_bytes(t, 64) == 68 && type_block(t) == 32);
     assert_true(type_align(FDEC_F32) == 4 && type_align(FDEC_F16) == 2 && type_align(t) == 2 && !type_is_float(t));
+    for (int i = FDEC_Q4_0; i <= FDEC_Q6_K; i++)
+        assert_true(type_exists(i) && type_parse(type_name((fdec_type) i), &t) && (int) t == i && type_align(t) == 2);
+    assert_true(type_bytes(FDEC_Q4_0, 64) == 36 && type_bytes(FDEC_Q4_1, 64) == 40 && type_bytes(FDEC_Q5_0, 64) == 44 &&
+                type_bytes(FDEC_Q5_1, 64) == 48 && type_bytes(FDEC_Q4_K, 512) == 288 &&
+                type_bytes(FDEC_Q5_K, 512) == 352 && type_bytes(FDEC_Q6_K, 512) == 420);
+    assert_false(type_exists(-1) || type_exists(FDEC_Q6_K + 1));
     assert_false(type_parse("f8", &t));
     assert_false(type_parse("", &t));
     assert_string_equal(type_name(FDEC_F16), "f16");
