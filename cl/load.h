@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * load.h - rows of caches and activations, a vector of WIDTH floats at a time, whatever their type
  *
- * Types go by their names: f32, f16, bf16, q8_0. T_f16 is what a pointer to one counts in: half; bf16 in ushort, q8_0
- * in bytes. UNITS(q8_0, n): n elements in such units, n whole blocks.
+ * Types go by their names: f32, f16, bf16, q8_0; the other block types are quant.h's. T_f16 is what a pointer to one
+ * counts in: half; bf16 in ushort, q8_0 in bytes. UNITS(q8_0, n): n elements in such units, n whole blocks. A block has
+ * BLOCK_q8_0 elements in BYTES_q8_0 bytes.
  *     load_f16(p, j, dim)   vector j of the row of dim elements at p, dim a multiple of 8; lanes past the end are 0
  *     load_aligned_f16(p, j, dim)   the same where rows are aligned to 16 bytes, WIDTH 8: 16 bytes at a time
+ *     quant_q8_0(block, v)      vector v of one block; fastest where v is a constant after unrolling
  *     store_f16(v, p, j, dim)   the same, rounded to nearest even
  * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d *
- * q[i]. WIDTH  4, 8 or 16 */
+ * q[i]. WIDTH  4, 8 or 16. WG, if it is defined and over 1: for GPUs */
 #ifndef LOAD_H
 #define LOAD_H
 #include "common.h"
@@ -24,7 +26,12 @@ typedef PASTE(ushort, WIDTH) hvec;
 #define UNITS_f32(n)  (n)
 #define UNITS_f16(n)  (n)
 #define UNITS_bf16(n) (n)
-#define UNITS_q8_0(n) ((n) / 32 * 34)
+#define UNITS_q8_0(n) ((n) / BLOCK_q8_0 * BYTES_q8_0)
+#define BLOCK_f32  1
+#define BLOCK_f16  1
+#define BLOCK_bf16 1
+#define BLOCK_q8_0 32
+#define BYTES_q8_0 34
 #define UNITS(type, n) PASTE(UNITS_, type)(n)
 
 /* Is vector j the half one at the end? Only float16 has one: rows are multiples of 8. */
@@ -74,25 +81,36 @@ static __attribute__((always_inline)) vec load_bf16(global const ushort *p, int 
 
 /* The f16 at p, in all lanes. On CPUs by the vector conversion: PoCL's for one half is fifteen instructions with a
  * branch among them. */
+static __attribute__((always_inline)) float8 load_splat8_f16(global const uchar *p)
+{
+    const ushort8 bits = *(global const ushort *) p;
+    return vload_half8(0, (const half *) &bits);
+}
+
 static __attribute__((always_inline)) vec load_splat_f16(global const uchar *p)
 {
-#ifdef WG
+#if defined(WG) && WG > 1
     return vload_half(0, (global const half *) p);
 #elif WIDTH == 16
-    const ushort8 bits = *(global const ushort *) p;
-    const float8 x = vload_half8(0, (const half *) &bits);
+    const float8 x = load_splat8_f16(p);
     return (vec) (x, x);
+#elif WIDTH == 8
+    return load_splat8_f16(p);
 #else
-    const hvec bits = *(global const ushort *) p;
-    return PASTE(vload_half, WIDTH)(0, (const half *) &bits);
+    return load_splat8_f16(p).lo;
 #endif
+}
+
+static __attribute__((always_inline)) vec quant_q8_0(global const uchar *block, int v)
+{
+    const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + v * WIDTH);
+    return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
 }
 
 static __attribute__((always_inline)) vec load_q8_0(global const uchar *p, int j, int dim)
 {
-    global const uchar *block = p + j / (32 / WIDTH) * 34;
-    const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + j % (32 / WIDTH) * WIDTH);
-    return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
+    const int n = BLOCK_q8_0 / WIDTH;
+    return quant_q8_0(p + j / n * BYTES_q8_0, j % n);
 }
 
 #if WIDTH == 8

@@ -5,6 +5,7 @@
 #include "registry.h"
 #include "append.h"
 #include "attn.h"
+#include "embed.h"
 #include "linear.h"
 #include "softmax.h"
 #include "small.h"
@@ -23,7 +24,7 @@ const struct operation operations[OP_COUNT] = {
     [OP_ROPE_APPEND] = OPERATION("rope_append", APPEND_BUFFERS(ONE), APPEND_SCALARS, .n_counts = 0),
     [OP_SWIGLU]      = OPERATION("swiglu", SWIGLU_BUFFERS(ONE), SWIGLU_SCALARS, .n_counts = 0),
     [OP_ADD]         = OPERATION("add", ADD_BUFFERS(ONE), ADD_SCALARS, .n_counts = 0),
-    [OP_EMBED]       = OPERATION("embed", EMBED_BUFFERS(ONE, float), EMBED_SCALARS, .n_counts = 0),
+    [OP_EMBED]       = OPERATION("embed", EMBED_BUFFERS(ONE), EMBED_SCALARS, .n_counts = 0),
     [OP_ARGMAX]      = OPERATION("argmax", ARGMAX_BUFFERS(ONE), ARGMAX_SCALARS, .n_counts = 0),
     [OP_SAMPLE]      = OPERATION("sample", SAMPLE_BUFFERS(ONE), SAMPLE_SCALARS, .n_counts = 0),
     [OP_ATTN_MERGE]  = OPERATION("attn_merge", MERGE_BUFFERS(ONE), MERGE_SCALARS, .n_counts = 0),
@@ -36,8 +37,7 @@ const struct kernel *const kernels[] = {
     &linear_clblast,
 #endif
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
-    &append_group,
-    &small_rmsnorm, &small_swiglu, &small_add, &small_embed_f32, &small_embed_f16, &small_argmax, &small_sample,
-    &small_attn_merge,
+    &append_group, &embed_group,
+    &small_rmsnorm, &small_swiglu, &small_add, &small_argmax, &small_sample, &small_attn_merge,
     NULL,
 };

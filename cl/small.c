@@ -13,20 +13,6 @@ static const char *small_reject(const struct problem *p, const struct device *d,
     return row_reject(d, cfg);
 }
 
-static const char *small_reject_f32(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return p->small.type != FDEC_F32 ? "only for f32" : row_reject(d, cfg);
-}
-
-static const char *small_reject_f16(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (p->small.type != FDEC_F16)
-        return "only for f16";
-    if (!d->fp16_storage)
-        return "the device does not store f16 right";
-    return row_reject(d, cfg);
-}
-
 static double small_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p;
@@ -53,18 +39,16 @@ static struct geometry per_stretch(const struct problem *p, const struct device 
     return groups(MIN(most, div_up(p->small.cols, least)), cfg);
 }
 
-#define SMALL(kernel_name, operation, function, reject_function, geometry_function)                                    \
+#define SMALL(kernel_name, operation, function, geometry_function)                                                     \
     {                                                                                                                  \
         .name = kernel_name, .rev = 1, .op = operation, .family = "group", .source = &cl_small, .entry = {function},   \
-        .params = ROW_PARAMS, .reject = reject_function, .expect = small_expect, .geometry = geometry_function         \
+        .params = ROW_PARAMS, .reject = small_reject, .expect = small_expect, .geometry = geometry_function            \
     }
 
 /* clang-format off */
-const struct kernel small_rmsnorm = SMALL("rmsnorm/group", OP_RMSNORM, "rmsnorm", small_reject, per_row);
-const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", small_reject, per_stretch);
-const struct kernel small_add = SMALL("add/group", OP_ADD, "add", small_reject, per_stretch);
-const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", small_reject, per_row);
-const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", small_reject, per_row);
-const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", small_reject, per_row);
-const struct kernel small_embed_f32 = SMALL("embed/group-f32", OP_EMBED, "embed_f32", small_reject_f32, per_row);
-const struct kernel small_embed_f16 = SMALL("embed/group-f16", OP_EMBED, "embed_f16", small_reject_f16, per_row);
+const struct kernel small_rmsnorm = SMALL("rmsnorm/group", OP_RMSNORM, "rmsnorm", per_row);
+const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", per_stretch);
+const struct kernel small_add = SMALL("add/group", OP_ADD, "add", per_stretch);
+const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", per_row);
+const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", per_row);
+const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", per_row);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, embed, argmax, sample, attn_merge
+ * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, argmax, sample, attn_merge
  *
  * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h
  * and small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
@@ -63,41 +63,6 @@ kernel void add(ADD_BUFFERS(BUFFER_PARAM) ADD_SCALARS(SCALAR_PARAM) int unused)
     const struct stretch r = stretch_of_group(n);
     for (size_t i = r.begin; i < r.end; i += STRIDE)
         store(load(a, i, r.end, 0.0f) + load(b, i, r.end, 0.0f), y, i, r.end);
-}
-
-/* ---- embed: a group per row -------------------------------------------------------------------------------------- */
-
-static void embed(int id, int n_rows_table, int cols, global const void *table, global float *y, bool f16)
-{
-    const bool there = id >= 0 && id < n_rows_table;
-    const size_t at = there ? id * (size_t) cols : 0;
-    global const float *t32 = (global const float *) table + at;
-    global const half *t16 = (global const half *) table + at;
-
-    for (size_t i = get_local_id(0) * VEC; i < cols; i += STRIDE)
-        if (i + VEC <= cols) {
-            fvec v = NAN;
-            if (there)
-                v = f16 ? VLOAD_HALF(i, t16) : VLOAD(t32 + i);
-            VSTORE(v, y + i);
-        } else {
-            for (size_t l = i; l < cols; l++)
-                y[l] = !there ? NAN : f16 ? vload_half(l, t16) : t32[l];
-        }
-}
-
-__attribute__((reqd_work_group_size(WG, 1, 1)))
-kernel void embed_f32(EMBED_BUFFERS(BUFFER_PARAM, float) EMBED_SCALARS(SCALAR_PARAM) int unused)
-{
-    EMBED_BUFFERS(BUFFER_BEGIN, float)
-    embed(ids[get_group_id(0)], n_rows_table, cols, table, y + get_group_id(0) * (size_t) cols, false);
-}
-
-__attribute__((reqd_work_group_size(WG, 1, 1)))
-kernel void embed_f16(EMBED_BUFFERS(BUFFER_PARAM, half) EMBED_SCALARS(SCALAR_PARAM) int unused)
-{
-    EMBED_BUFFERS(BUFFER_BEGIN, half)
-    embed(ids[get_group_id(0)], n_rows_table, cols, table, y + get_group_id(0) * (size_t) cols, true);
 }
 
 /* ---- argmax: a group per row; the largest value, then the first place that has it -------------------------------- */

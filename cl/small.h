@@ -17,10 +17,6 @@
 #define ADD_BUFFERS(X) X(const float, a) X(const float, b) X(float, y)
 #define ADD_SCALARS(X) X(u64, n)
 
-/* y[r] = table[ids[r]] */
-#define EMBED_BUFFERS(X, TABLE_T) X(const int, ids) X(const TABLE_T, table) X(float, y)
-#define EMBED_SCALARS(X) X(i32, rows) X(i32, cols) X(i32, n_rows_table)
-
 /* ids[r] = argmax x[r] */
 #define ARGMAX_BUFFERS(X) X(const float, x) X(int, ids)
 #define ARGMAX_SCALARS(X) X(i32, rows) X(i32, cols)
@@ -37,7 +33,6 @@
 struct rmsnorm_scalars { RMSNORM_SCALARS(SCALAR_MEMBER) };
 struct swiglu_scalars { SWIGLU_SCALARS(SCALAR_MEMBER) };
 struct add_scalars { ADD_SCALARS(SCALAR_MEMBER) };
-struct embed_scalars { EMBED_SCALARS(SCALAR_MEMBER) };
 struct argmax_scalars { ARGMAX_SCALARS(SCALAR_MEMBER) };
 struct sample_scalars { SAMPLE_SCALARS(SCALAR_MEMBER) };
 struct merge_scalars { MERGE_SCALARS(SCALAR_MEMBER) };

@@ -466,6 +466,34 @@ typedef struct fdec_softmax_args {
 FDEC_API fdec_status fdec_softmax_run(fdec_plan *plan, cl_command_queue queue, const fdec_softmax_args *args,
                                       cl_uint n_wait, const cl_event *wait, cl_event *event);
 
+/* ---- rows of an embedding table --------------------------------------------------------------------------------- */
+
+typedef struct fdec_embed_params {
+    size_t size;
+    uint32_t max_rows;    /* the largest number of rows of any run, >= 1 */
+    uint32_t cols;        /* a multiple of the type's block */
+    fdec_type table_type; /* any */
+    uint32_t max_concurrent; /* as in attention */
+} fdec_embed_params;
+#define FDEC_EMBED_PARAMS_INIT FDEC_INIT_(fdec_embed_params)
+
+FDEC_API fdec_status fdec_embed_plan_create(fdec_ctx *ctx, const fdec_embed_params *params, fdec_plan **plan);
+
+typedef struct fdec_embed_args {
+    size_t size;
+    uint32_t rows;         /* 0: max_rows */
+    uint32_t n_rows_table; /* >= 1 */
+    fdec_buffer ids;       /* [rows] i32 */
+    fdec_buffer table;     /* [n_rows_table, cols] of table_type, as it lies in a model file */
+    fdec_buffer y;         /* [rows, cols] f32 */
+} fdec_embed_args;
+#define FDEC_EMBED_ARGS_INIT FDEC_INIT_(fdec_embed_args)
+
+/* y[r] = table[ids[r]], in one kernel: the exact value, of q4_1, q5_1, q4_K and q5_K rounded once. An id outside the
+ * table gives a row of NaN: loud, and no read outside. */
+FDEC_API fdec_status fdec_embed_run(fdec_plan *plan, cl_command_queue queue, const fdec_embed_args *args,
+                                    cl_uint n_wait, const cl_event *wait, cl_event *event);
+
 /* ---- small operations: one object, one program, one kernel a call ------------------------------------------------ */
 
 /* Threads use it at once as they do a plan. Create compiles one program; destroy takes NULL, leaves NULL, and comes
@@ -505,18 +533,6 @@ typedef struct fdec_add_args {
 #define FDEC_ADD_ARGS_INIT FDEC_INIT_(fdec_add_args)
 FDEC_API fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_args *args, cl_uint n_wait,
                                   const cl_event *wait, cl_event *event);
-
-/* y[r] = table[ids[r]], table [n_rows_table, cols] of table_type (f32, f16; others are FDEC_E_UNSUPPORTED), ids
- * [rows] i32, y [rows, cols] f32. An id outside the table gives a row of NaN: loud, and no read outside. */
-typedef struct fdec_embed_args {
-    size_t size;
-    uint32_t rows, cols, n_rows_table;
-    fdec_type table_type;
-    fdec_buffer ids, table, y;
-} fdec_embed_args;
-#define FDEC_EMBED_ARGS_INIT FDEC_INIT_(fdec_embed_args)
-FDEC_API fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_embed_args *args, cl_uint n_wait,
-                                    const cl_event *wait, cl_event *event);
 
 /* ids[r] = index of the largest of x[r], ties to the lower index, NaN never wins (a row of NaN gives 0). x [rows,
  * cols] f32. */

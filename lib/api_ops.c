@@ -7,14 +7,10 @@
 #include <stdlib.h>
 
 /* One plan per kernel; all share one program. */
-enum small { RMSNORM, SWIGLU, ADD, EMBED_F32, EMBED_F16, ARGMAX, SAMPLE, MERGE, N_SMALL };
-static const struct {
-    enum op op;
-    fdec_type type;
-} smalls[N_SMALL] = {
-    [RMSNORM] = {OP_RMSNORM, FDEC_F32}, [SWIGLU] = {OP_SWIGLU, FDEC_F32},    [ADD] = {OP_ADD, FDEC_F32},
-    [EMBED_F32] = {OP_EMBED, FDEC_F32}, [EMBED_F16] = {OP_EMBED, FDEC_F16},  [ARGMAX] = {OP_ARGMAX, FDEC_F32},
-    [SAMPLE] = {OP_SAMPLE, FDEC_F32},   [MERGE] = {OP_ATTN_MERGE, FDEC_F32},
+enum small { RMSNORM, SWIGLU, ADD, ARGMAX, SAMPLE, MERGE, N_SMALL };
+static const enum op smalls[N_SMALL] = {
+    [RMSNORM] = OP_RMSNORM, [SWIGLU] = OP_SWIGLU, [ADD] = OP_ADD,
+    [ARGMAX] = OP_ARGMAX,   [SAMPLE] = OP_SAMPLE, [MERGE] = OP_ATTN_MERGE,
 };
 
 struct fdec_ops {
@@ -32,11 +28,8 @@ fdec_status fdec_ops_create(fdec_ctx *ctx, fdec_ops **out)
     try_alloc(ops);
     ops->ctx = ctx;
     for (int i = 0; i < N_SMALL; i++) {
-        const struct problem p = {.op = smalls[i].op, .small = {.rows = 1, .cols = 1, .type = smalls[i].type}};
-        st = plan_create(ctx, &p, NULL, 0, &ops->plans[i]);
-        if (st == FDEC_E_UNSUPPORTED && smalls[i].type == FDEC_F16)
-            st = FDEC_OK; /* a device that cannot store f16: its f32 operations work all the same */
-        try_st(st);
+        const struct problem p = {.op = smalls[i], .small = {.rows = 1, .cols = 1}};
+        try_st(plan_create(ctx, &p, NULL, 0, &ops->plans[i]));
     }
     *out = ops;
     ops = NULL;
@@ -67,8 +60,6 @@ static fdec_status run_small(const fdec_ops *ops, enum small which, int64_t rows
                              const struct call *c)
 {
     const fdec_plan *plan = ops->plans[which];
-    if (!plan)
-        return fail(FDEC_E_UNSUPPORTED, "%s: the device does not store f16 right", operations[smalls[which].op].name);
     struct problem p = plan->problem;
     struct geometry g;
     p.small.rows = rows;
@@ -148,32 +139,6 @@ fdec_status fdec_add_run(fdec_ops *ops, cl_command_queue queue, const fdec_add_a
     const struct add_scalars s = {a.n};
     b.scalars = &s;
     try_st(run_small(ops, ADD, 1, (int64_t) a.n, &b, &call));
-out:
-    return st;
-}
-
-#undef WHO
-#define WHO "fdec_embed_run"
-fdec_status fdec_embed_run(fdec_ops *ops, cl_command_queue queue, const fdec_embed_args *args, cl_uint n_wait,
-                           const cl_event *wait, cl_event *event)
-{
-    fdec_status st = FDEC_OK;
-    fdec_embed_args a;
-    struct binding b = {0};
-    begin(WHO);
-    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
-    require(WHO, a.n_rows_table >= 1 && a.n_rows_table <= INT32_MAX);
-    if (a.table_type != FDEC_F32 && a.table_type != FDEC_F16) {
-        st = fail(FDEC_E_UNSUPPORTED, WHO ": table_type %d is neither FDEC_F32 nor FDEC_F16", (int) a.table_type);
-        goto out;
-    }
-    const size_t element = type_bytes(a.table_type, 1);
-    buffer(WHO, 0, ids, (uint64_t) a.rows * I, I);
-    buffer(WHO, 1, table, (uint64_t) a.n_rows_table * a.cols * element, element);
-    buffer(WHO, 2, y, (uint64_t) a.rows * a.cols * F, F);
-    const struct embed_scalars s = {(int32_t) a.rows, (int32_t) a.cols, (int32_t) a.n_rows_table};
-    b.scalars = &s;
-    try_st(run_small(ops, a.table_type == FDEC_F16 ? EMBED_F16 : EMBED_F32, a.rows, a.cols, &b, &call));
 out:
     return st;
 }

@@ -16,7 +16,7 @@ struct api {
     fdec_ctx *ctx;
     cl_command_queue queue;
     cl_mem pool;
-    fdec_plan *attn, *paged, *sources[3], *linear, *softmax, *append; /* sources: of phi, from FDEC_PHI_PER_HEAD on */
+    fdec_plan *attn, *paged, *sources[3], *linear, *softmax, *append, *embed; /* sources: of phi, from _PER_HEAD */
     fdec_ops *ops;
 };
 
@@ -53,6 +53,13 @@ static fdec_softmax_params softmax_params(void)
 {
     fdec_softmax_params p = FDEC_SOFTMAX_PARAMS_INIT;
     p.max_rows = 2, p.cols = 33;
+    return p;
+}
+
+static fdec_embed_params embed_params(void)
+{
+    fdec_embed_params p = FDEC_EMBED_PARAMS_INIT;
+    p.max_rows = 2, p.cols = 64, p.table_type = FDEC_Q4_0;
     return p;
 }
 
@@ -127,6 +134,13 @@ static void refuse_plans(const struct api *a)
     BAD_PLAN(softmax, max_rows = 0, FDEC_E_ARG, "max_rows");
     BAD_PLAN(softmax, cols = 0, FDEC_E_ARG, "cols");
     BAD_PLAN(softmax, impl = (fdec_softmax_impl) -1, FDEC_E_ARG, "impl");
+    BAD_PLAN(embed, size = 0, FDEC_E_ARG, "size");
+    BAD_PLAN(embed, max_rows = 0, FDEC_E_ARG, "max_rows");
+    BAD_PLAN(embed, cols = 0, FDEC_E_ARG, "cols");
+    BAD_PLAN(embed, table_type = (fdec_type) 11, FDEC_E_ARG, "table_type");
+    BAD_PLAN(embed, table_type = (fdec_type) -1, FDEC_E_ARG, "table_type");
+    BAD_PLAN(embed, cols = 80, FDEC_E_UNSUPPORTED, "cols 80 is no multiple of q4_0's blocks of 32");
+    BAD_PLAN(embed, table_type = FDEC_Q6_K, FDEC_E_UNSUPPORTED, "blocks of 256");
     BAD_PLAN(append, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(append, max_tokens = 0, FDEC_E_ARG, "max_tokens");
     BAD_PLAN(append, max_batch = 1u << 31, FDEC_E_ARG, "max_batch");
@@ -183,6 +197,8 @@ static void make_plans(struct api *a)
     must(a, "softmax plan", fdec_softmax_plan_create(a->ctx, &s, &a->softmax));
     fdec_append_params append = append_params();
     must(a, "append plan", fdec_append_plan_create(a->ctx, &append, &a->append));
+    fdec_embed_params embed = embed_params();
+    must(a, "embed plan", fdec_embed_plan_create(a->ctx, &embed, &a->embed));
     must(a, "small operations", fdec_ops_create(a->ctx, &a->ops));
 }
 
@@ -223,6 +239,13 @@ static fdec_softmax_args softmax_args(const struct api *a)
 {
     fdec_softmax_args x = FDEC_SOFTMAX_ARGS_INIT;
     x.x = part(a, 0), x.y = part(a, 4), x.lse = part(a, 5), x.workspace = part(a, 6);
+    return x;
+}
+
+static fdec_embed_args embed_args(const struct api *a)
+{
+    fdec_embed_args x = FDEC_EMBED_ARGS_INIT;
+    x.n_rows_table = 2, x.ids = part(a, 0), x.table = part(a, 1), x.y = part(a, 4);
     return x;
 }
 
@@ -318,6 +341,19 @@ static void refuse_runs(const struct api *a)
     BAD_RUN(append, a->linear, n_tokens = 1, "plan");
 }
 
+static void refuse_embed_runs(const struct api *a)
+{
+    const fdec_buffer none = {NULL, 0}, end = {a->pool, POOL_BYTES - 4};
+    BAD_RUN(embed, a->embed, size = 0, "size");
+    BAD_RUN(embed, a->embed, rows = 3, "rows");
+    BAD_RUN(embed, a->embed, n_rows_table = 0, "n_rows_table");
+    BAD_RUN(embed, a->embed, ids = none, "ids.mem");
+    BAD_RUN(embed, a->embed, table = end, "table needs 72 bytes");
+    BAD_RUN(embed, a->embed, table.offset_bytes += 1, "table.offset_bytes");
+    BAD_RUN(embed, a->embed, y = end, "y needs");
+    BAD_RUN(embed, a->softmax, rows = 1, "plan");
+}
+
 #define SMALL(op, fields, st, text)                                                                                    \
     do {                                                                                                               \
         fdec_##op##_args x = {.size = sizeof x};                                                                       \
@@ -337,11 +373,6 @@ static void refuse_small(const struct api *a)
     SMALL(swiglu, (x.gate = x.up = p, x.y = odd, x.n = 8), FDEC_E_ARG, "y.offset_bytes");
     SMALL(add, (x.a = x.b = x.y = p), FDEC_E_ARG, "n >= 1");
     SMALL(add, (x.a = end, x.b = x.y = p, x.n = 2), FDEC_E_ARG, "a needs");
-    SMALL(embed, (x.ids = x.table = x.y = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "n_rows_table");
-    SMALL(embed, (x.ids = x.table = x.y = p, x.rows = 1, x.cols = 8, x.n_rows_table = 2, x.table_type = (fdec_type) 9),
-          FDEC_E_UNSUPPORTED, "table_type");
-    SMALL(embed, (x.ids = x.y = p, x.table = end, x.rows = 1, x.cols = 8, x.n_rows_table = 2), FDEC_E_ARG,
-          "table needs");
     SMALL(argmax, (x.x = x.ids = p, x.rows = 1), FDEC_E_ARG, "cols");
     SMALL(sample, (x.x = x.u = x.ids = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "temperature");
     SMALL(sample, (x.x = x.ids = p, x.rows = 1, x.cols = 8, x.temperature = 1), FDEC_E_ARG, "u.mem");
@@ -532,8 +563,9 @@ void check_api(struct check *c)
     refuse_devices(&a);
     make_plans(&a);
     if (a.attn && a.paged && a.sources[0] && a.sources[1] && a.sources[2] && a.linear && a.softmax && a.append &&
-        a.ops) {
+        a.embed && a.ops) {
         refuse_runs(&a);
+        refuse_embed_runs(&a);
         refuse_small(&a);
         refuse_angles(&a);
         refuse_queues(&a);
@@ -551,6 +583,7 @@ void check_api(struct check *c)
     fdec_plan_destroy(&a.linear);
     fdec_plan_destroy(&a.softmax);
     fdec_plan_destroy(&a.append);
+    fdec_plan_destroy(&a.embed);
     fdec_ops_destroy(&a.ops);
     clReleaseMemObject(a.pool);
 }

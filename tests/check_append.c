@@ -117,7 +117,7 @@ static void make_side(struct data *d, struct side *s, fdec_type type, uint32_t d
     s->block_stride = head_major || !pad ? d->tokens * G * dim : d->tokens * s->token_stride + pad;
     const int64_t last =
         (d->n_blocks - 1) * s->block_stride + (d->tokens - 1) * s->token_stride + (G - 1) * s->head_stride;
-    s->bytes = array_bytes(type, (size_t) (last + dim));
+    s->bytes = type_bytes(type, (size_t) (last + dim));
     s->before = malloc(s->bytes), s->got = malloc(s->bytes);
     must(s->before && s->got, "malloc");
     memset(s->got, POISON, s->bytes);
@@ -166,7 +166,7 @@ static void set_edges(const struct data *d, double *v, uint32_t dim)
 
 static fdec_buffer put_values(fdec_type type, const double *x, size_t n)
 {
-    const size_t bytes = array_bytes(type, n);
+    const size_t bytes = type_bytes(type, n);
     void *array = malloc(bytes);
     must(array != NULL, "malloc");
     for (size_t i = 0; i < n; i++)
@@ -269,8 +269,8 @@ static bool q_is_right(const struct data *d)
         ref_rotate(c, there ? d->pos[n] : 0, d->q + (size_t) head * c->head_dim, want, bound);
         for (uint32_t i = 0; i < c->head_dim; i++) {
             const size_t at = (size_t) head * c->head_dim + i;
-            right &= there ? rounded(d->t.act, element(d->t.act, d->q_got, at), want[i], bound[i])
-                           : element(d->t.act, d->q_got, at) == d->q[at];
+            right &= there ? rounded(d->t.act, ref_dequant(d->t.act, d->q_got, at), want[i], bound[i])
+                           : ref_dequant(d->t.act, d->q_got, at) == d->q[at];
         }
     }
     return right;
@@ -293,7 +293,7 @@ static bool block_is_right(const unsigned char *block, const double *want, const
     for (int i = 0; i < 32; i++)
         least = fmax(least, fabs(want[i]) - bound[i]), most = fmax(most, fabs(want[i]) + bound[i]);
     const float d[2] = {(float) least / 127, (float) most / 127}, r[2] = {inverse(d[1]), inverse(d[0])};
-    right &= half_value(h) >= half_nearest(d[0]) && half_value(h) <= half_nearest(d[1]);
+    right &= ref_half(h) >= half_nearest(d[0]) && ref_half(h) <= half_nearest(d[1]);
     for (int i = 0; i < 32; i++) {
         const float x[2] = {(float) (want[i] - bound[i]), (float) (want[i] + bound[i])};
         const int q = (int8_t) block[2 + i];
@@ -307,10 +307,10 @@ static bool block_is_right(const unsigned char *block, const double *want, const
 static bool head_is_right(struct side *s, size_t at, const double *want, const double *bound)
 {
     bool right = true;
-    const size_t first = array_bytes(s->type, at), bytes = array_bytes(s->type, s->dim);
+    const size_t first = type_bytes(s->type, at), bytes = type_bytes(s->type, s->dim);
     for (uint32_t i = 0; i < s->dim; i++)
         if (s->type != FDEC_Q8_0)
-            right &= rounded(s->type, element(s->type, s->got, at + i), want[i], bound[i]);
+            right &= rounded(s->type, ref_dequant(s->type, s->got, at + i), want[i], bound[i]);
         else if (i % 32 == 0)
             right &= block_is_right(s->got + first + i / 32 * 34, want + i, bound + i);
     memset(s->got + first, POISON, bytes);
@@ -324,11 +324,11 @@ static void raise_wanted(struct data *d, size_t bound_at, size_t k_at, size_t v_
     long double squares = 0;
     double top = 0;
     for (uint32_t i = 0; i < d->k.dim; i++) {
-        const long double x = element(d->k.type, d->k.got, k_at + i);
+        const long double x = ref_dequant(d->k.type, d->k.got, k_at + i);
         squares += x * x;
     }
     for (uint32_t i = 0; i < d->v.dim; i++) {
-        const double x = fabs(element(d->v.type, d->v.got, v_at + i));
+        const double x = fabs(ref_dequant(d->v.type, d->v.got, v_at + i));
         top = isfinite(x) ? fmax(top, x) : INFINITY;
     }
     const double norm = isfinite(squares) ? (double) sqrtl(squares) : INFINITY;
@@ -426,15 +426,15 @@ static void nonfinite_case(struct types types)
     must(fdec_append_plan_create(t.ctx, &p, &plan) == FDEC_OK, "append plan");
     a.pos = put(pos, sizeof pos, 4), a.slots = put(slots, sizeof slots, 4), a.bounds = put(bounds, sizeof bounds, 4);
     a.k = put_values(types.act, k, ROWS * D), a.v = put_values(types.act, v, ROWS * D);
-    a.k_cache = put(NULL, array_bytes(types.k, ROWS * D), 4), a.v_cache = put(NULL, array_bytes(types.v, ROWS * D), 4);
+    a.k_cache = put(NULL, type_bytes(types.k, ROWS * D), 4), a.v_cache = put(NULL, type_bytes(types.v, ROWS * D), 4);
     ran(fdec_append_run(plan, t.queue, &a, 0, NULL, NULL), "append of NaN");
     get(a.k_cache, got[0], "append of NaN"), get(a.v_cache, got[1], "append of NaN"),
         get(a.bounds, bounds, "append of NaN");
     bool right = true;
     for (int n = 0; n < ROWS; n++) {
         for (int i = 0; i < D; i++) {
-            const double x = element(types.k, got[0], (size_t) (slots[n] * D + i)),
-                         y = element(types.v, got[1], (size_t) (slots[n] * D + i));
+            const double x = ref_dequant(types.k, got[0], (size_t) (slots[n] * D + i)),
+                         y = ref_dequant(types.v, got[1], (size_t) (slots[n] * D + i));
             right &= isnan(x) == (n == 0 && (types.k == FDEC_Q8_0 ? i > LAST_OF_FIRST : i == AT));
             right &= isfinite(y) == !(n == 1 && (types.v == FDEC_Q8_0 ? i > LAST_OF_FIRST : i == AT));
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * check_small.c - every small operation through the public calls, against double arithmetic (append: check_append.c)
+ * check_small.c - every small operation through the public calls, against double arithmetic; append: check_append.c,
+ * embed: check_quant.c
  *
  * Runs once for each work-group shape that a device can lead to, by FLASHDEC_PRETEND, or as the caller has set that.
  * The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no OpenCL. */
@@ -91,44 +92,6 @@ static void check_elementwise(void)
     for (size_t i = 0; i < COUNT(n) && wanted(n[i]); i++) {
         elementwise_case(n[i], (int) i % 3, true);
         elementwise_case(n[i], (int) (i + 1) % 3, false);
-    }
-}
-
-/* ---- embed: exact ----------------------------------------------------------------------------------------------- */
-
-static void embed_case(int cols, fdec_type type)
-{
-    enum { N_TABLE = 11 };
-    static const int32_t ids[] = {0, 10, 3, -1, 11, 3, INT32_MAX, INT32_MIN, 7};
-    const size_t n_table = (size_t) N_TABLE * cols, n = COUNT(ids) * cols, elem = type == FDEC_F16 ? 2 : 4;
-    float *table = floats(n_table, -1, 1), *got = floats(n, 0, 0);
-    uint16_t *half = malloc(n_table * 2);
-    double *want = malloc(n * sizeof *want), *bound = calloc(n, sizeof *bound);
-    must(half && want && bound, "malloc");
-    for (size_t i = 0; i < n_table; i++)
-        half[i] = (uint16_t) random_u64(); /* any bits: denormals, infinities and NaN among them */
-    for (size_t i = 0; i < n; i++) {
-        const int32_t id = ids[i / cols];
-        const size_t at = (size_t) id * cols + i % cols;
-        want[i] = id < 0 || id >= N_TABLE ? NAN : type == FDEC_F16 ? half_value(half[at]) : table[at];
-    }
-    fdec_embed_args a = FDEC_EMBED_ARGS_INIT;
-    a.rows = COUNT(ids), a.cols = cols, a.n_rows_table = N_TABLE, a.table_type = type;
-    a.ids = put(ids, sizeof ids, 4), a.y = put(NULL, n * 4, 4);
-    a.table = put(type == FDEC_F16 ? (void *) half : table, n_table * elem, elem);
-    ran(fdec_embed_run(t.ops, t.queue, &a, 0, NULL, NULL), "embed");
-    get(a.y, got, "embed");
-    compare(got, want, bound, n, type == FDEC_F16 ? "embed f16" : "embed f32", COUNT(ids), cols);
-    free(table), free(got), free(half), free(want), free(bound);
-    drop();
-}
-
-static void check_embed(void)
-{
-    static const int cols[] = {1, 8, 15, 16, 17, 64, 257, 1030};
-    for (size_t i = 0; i < COUNT(cols) && wanted(cols[i]); i++) {
-        embed_case(cols[i], FDEC_F32);
-        embed_case(cols[i], FDEC_F16);
     }
 }
 
@@ -445,20 +408,23 @@ static void check_merge(void)
 
 /* ---- all of it, on one shape of device -------------------------------------------------------------------------- */
 
-static void run_setup(const char *pretend)
+static void run_setup(const char *pretend, bool embed)
 {
     t.setup = pretend;
     t.seed = 1;
     setenv("FLASHDEC_PRETEND", pretend, 1);
     must(fdec_ctx_create(t.context, t.device, NULL, &t.ctx) == FDEC_OK, "fdec_ctx_create");
-    must(fdec_ops_create(t.ctx, &t.ops) == FDEC_OK, "fdec_ops_create");
-    check_rmsnorm();
-    check_elementwise();
-    check_embed();
-    check_argmax();
-    check_append();
-    check_sample();
-    check_merge();
+    if (embed) {
+        check_embed();
+    } else {
+        must(fdec_ops_create(t.ctx, &t.ops) == FDEC_OK, "fdec_ops_create");
+        check_rmsnorm();
+        check_elementwise();
+        check_argmax();
+        check_append();
+        check_sample();
+        check_merge();
+    }
     fdec_ops_destroy(&t.ops);
     fdec_ctx_destroy(&t.ctx);
 }
@@ -467,9 +433,13 @@ int main(int argc, char **argv)
 {
     cl_platform_id platform;
     cl_int err;
-    t.tiny = argc == 2 && !strcmp(argv[1], "--tiny");
-    if (argc > 1 && !t.tiny) {
-        fprintf(stderr, "usage: check_small [--tiny]\n");
+    bool embed = false; /* alone: it has a program for every type */
+    for (int i = 1; i < argc; i++) {
+        t.tiny |= !strcmp(argv[i], "--tiny");
+        embed |= !strcmp(argv[i], "--embed");
+    }
+    if (argc > 1 + t.tiny + embed) {
+        fprintf(stderr, "usage: checkops [--tiny] [--embed]\n");
         return 2;
     }
     cl_uint n_platforms = 0;
@@ -486,9 +456,9 @@ int main(int argc, char **argv)
     const char *const given = getenv("FLASHDEC_PRETEND");
     static const char *const setups[] = {"cpu_like=1", "cpu_like=0", "cpu_like=0,max_wg=64", "cpu_like=0,max_wg=32"};
     if (given)
-        run_setup(given);
+        run_setup(given, embed);
     for (size_t i = 0; i < COUNT(setups) && !given; i++)
-        run_setup(setups[i]);
+        run_setup(setups[i], embed);
 
     clReleaseCommandQueue(t.queue);
     clReleaseContext(t.context);

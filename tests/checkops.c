@@ -124,13 +124,6 @@ void ran(fdec_status st, const char *what)
     check(st == FDEC_OK, "%s: %s", what, fdec_last_error());
 }
 
-double half_value(uint16_t h)
-{
-    const int e = h >> 10 & 31, m = h & 1023;
-    const double v = e == 31 ? (m ? NAN : INFINITY) : ldexp(e ? 1024 + m : m, (e ? e : 1) - 25);
-    return h & 0x8000 ? -v : v;
-}
-
 /* To `bits` significant bits, fewer below 2^least, infinity above `most`. */
 static double round_to(double v, int bits, int least, double most)
 {
@@ -164,24 +157,6 @@ static uint16_t half_bits(double v)
     return (uint16_t) (sign | (a < 0x1p-14 ? (int) ldexp(a, 24) : (e + 14) * 1024 + (int) ldexp(a, 11 - e) - 1024));
 }
 
-double element(fdec_type type, const void *array, size_t i)
-{
-    const unsigned char *block = (const unsigned char *) array + i / 32 * 34; /* of Q8_0 */
-    const int8_t *q = (const int8_t *) block + 2;
-    uint16_t h;
-    uint32_t bits;
-    float f;
-    memcpy(&h, type == FDEC_Q8_0 ? (const void *) block : (const uint16_t *) array + i, sizeof h);
-    switch (type) {
-    case FDEC_F16: return half_value(h);
-    case FDEC_Q8_0: return half_value(h) * q[i % 32];
-    case FDEC_BF16: bits = (uint32_t) h << 16; break;
-    default: memcpy(&bits, (const float *) array + i, sizeof bits);
-    }
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 void put_element(fdec_type type, void *array, size_t i, double v)
 {
     const float f = (float) v;
@@ -191,9 +166,4 @@ void put_element(fdec_type type, void *array, size_t i, double v)
         ((float *) array)[i] = f;
     else
         ((uint16_t *) array)[i] = type == FDEC_F16 ? half_bits(v) : (uint16_t) (bits >> 16);
-}
-
-size_t array_bytes(fdec_type type, size_t n)
-{
-    return type == FDEC_Q8_0 ? n / 32 * 34 : type == FDEC_F32 ? 4 * n : 2 * n;
 }

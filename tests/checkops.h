@@ -5,8 +5,8 @@
  * OpenCL function of n ulp errs by at most 2*n*U. */
 #ifndef CHECKOPS_H
 #define CHECKOPS_H
-#include "flashdec.h"
-#include <stdbool.h>
+#include "problem.h"
+#include "ref_quant.h"
 
 #define U        0x1p-24
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -49,18 +49,14 @@ void drop(void); /* the arrays of a case */
 bool within(float got, double want, double bound); /* NaN and infinities as they are */
 void compare(const float *got, const double *want, const double *bound, size_t n, const char *what, int rows, int cols);
 
-/* float16 by its definition: the value of 16 bits, and the nearest value, ties to even, overflow to infinity. */
-double half_value(uint16_t h);
+/* The nearest value of f16, and of f32, f16 or bf16: ties to even, overflow to infinity. */
 double half_nearest(double v);
-
-/* The same for f32, f16 and bf16, and element i of an array of them; Q8_0 can only be read. put_element: v is a value
- * of the type. */
 double nearest(fdec_type type, double v);
-double element(fdec_type type, const void *array, size_t i);
+/* v is a value of the type, one of these three. */
 void put_element(fdec_type type, void *array, size_t i, double v);
-size_t array_bytes(fdec_type type, size_t n);
 
 bool wanted(size_t n); /* a row of n elements: not too long for --tiny */
 
 void check_append(void);
+void check_embed(void);
 #endif

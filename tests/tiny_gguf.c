@@ -240,14 +240,14 @@ unsigned char *tiny_gguf(struct tiny_options o, size_t *n)
         put_u64(&b, t[i].dims[0]);
         if (t[i].dims[1])
             put_u64(&b, t[i].dims[1]);
-        put_u32(&b, o.f16);
+        put_u32(&b, o.f16 && t[i].dims[1]);
         put_u64(&b, offset);
-        offset += n_elements(&t[i]) * (o.f16 ? 2 : 4);
+        offset += n_elements(&t[i]) * (o.f16 && t[i].dims[1] ? 2 : 4);
         offset = (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
     for (int i = 0; i < n_tensors; i++) {
         pad(&b);
-        put_weights(&b, &t[i], o.f16);
+        put_weights(&b, &t[i], o.f16 && t[i].dims[1]);
     }
     *n = b.n;
     return b.p;

@@ -9,7 +9,7 @@
 struct tiny_options {
     bool tied; /* no output.weight; otherwise it is a copy of the embedding, so that the results are the same */
     bool wide; /* heads of 32 dimensions instead of 8: what a q8_0 cache needs */
-    bool f16;  /* all tensors, also the vectors; all weights are exact in f16, so that the results are the same */
+    bool f16;  /* all matrices; all weights are exact in f16, so that the results are the same */
 };
 
 /* Tokens: <unk> <s> </s>, 256 byte tokens from TINY_BYTE_0 on, then the pieces of tiny_pieces. */

@@ -11,13 +11,11 @@ static bool embed(struct decoder *d, uint32_t pos, uint32_t rows)
 {
     fdec_embed_args a = FDEC_EMBED_ARGS_INIT;
     a.rows = rows;
-    a.cols = d->m->n_embd;
     a.n_rows_table = d->m->n_vocab;
-    a.table_type = d->m->embd.type;
     a.ids = at(d->ids, 4 * (uint64_t) pos);
     a.table = at(d->m->embd.mem, 0);
     a.y = at(d->x, 0);
-    try_fdec(d, fdec_embed_run(d->ops, d->queue, &a, 0, NULL, NULL));
+    try_fdec(d, fdec_embed_run(d->embed, d->queue, &a, 0, NULL, NULL));
     return true;
 }
 

@@ -43,10 +43,10 @@ static bool each_weight(struct decoder *d, visit_weight *f, visit_buffer *visit)
     return f(d, &m->embd, visit) && f(d, &m->out_norm, visit) && (m->tied || f(d, &m->out, visit));
 }
 
-/* Matrices lie on the device as in the file; vectors are f32 there. */
+/* They lie on the device as in the file. */
 static bool weight_buffer(struct decoder *d, struct weight *w, visit_buffer *visit)
 {
-    return visit(d, w->n ? w->tensor->n_bytes : 4 * (uint64_t) w->k, &w->mem);
+    return visit(d, w->tensor->n_bytes, &w->mem);
 }
 
 /* Of n elements in a cache. q8_0 packs 32 into 34 bytes. */
@@ -164,6 +164,17 @@ static bool plan_linear(struct decoder *d, struct stage *s, const struct weight 
     return true;
 }
 
+static bool plan_embed(struct decoder *d)
+{
+    fdec_embed_params p = FDEC_EMBED_PARAMS_INIT;
+    p.max_rows = d->rows;
+    p.cols = d->m->n_embd;
+    p.table_type = d->m->embd.type;
+    p.max_concurrent = 1;
+    try_fdec(d, fdec_embed_plan_create(d->ctx, &p, &d->embed));
+    return true;
+}
+
 static bool plan_append(struct decoder *d)
 {
     const struct model *m = d->m;
@@ -215,23 +226,7 @@ bool write_buffer(struct decoder *d, cl_mem mem, size_t bytes, const void *data)
 static bool upload_weight(struct decoder *d, struct weight *w, visit_buffer *visit)
 {
     (void) visit;
-    const struct gguf_tensor *t = w->tensor;
-    if (w->n || w->type == FDEC_F32)
-        return write_buffer(d, w->mem, t->n_bytes, t->data);
-
-    /* A vector in f16 is widened by reading it as row 0 of an embedding table. It goes by way of x, which is free now
-     * and has the room. */
-    if (!write_buffer(d, d->x, t->n_bytes, t->data))
-        return false;
-    fdec_embed_args a = FDEC_EMBED_ARGS_INIT;
-    a.rows = a.n_rows_table = 1;
-    a.cols = w->k;
-    a.table_type = FDEC_F16;
-    a.ids = at(d->count, 0);
-    a.table = at(d->x, 0);
-    a.y = at(w->mem, 0);
-    try_fdec(d, fdec_embed_run(d->ops, d->queue, &a, 0, NULL, NULL));
-    return true;
+    return write_buffer(d, w->mem, w->tensor->n_bytes, w->tensor->data);
 }
 
 /* The random number for the token at a position, in [0, 1): the top 24 bits of splitmix64's output number `position`
@@ -292,7 +287,7 @@ static bool start(struct decoder *d)
     if (!d->cache)
         return err_set(d->e, "out of memory");
     d->workspace_bytes = 4; /* OpenCL has no buffers of 0 bytes */
-    if (!open_device(d) || !plan_append(d) || !plan_stage(d, &d->one, 1) ||
+    if (!open_device(d) || !plan_embed(d) || !plan_append(d) || !plan_stage(d, &d->one, 1) ||
         (d->rows > 1 && !plan_stage(d, &d->chunk, d->rows)) || !check_memory(d) || !each_buffer(d, create_buffer) ||
         !upload_constants(d) || !upload_heads(d) || !each_weight(d, upload_weight, NULL))
         return false;
@@ -326,6 +321,7 @@ void decoder_destroy(struct decoder **out)
     *out = NULL;
     if (d->queue)
         clFinish(d->queue);
+    fdec_plan_destroy(&d->embed);
     fdec_plan_destroy(&d->append);
     struct stage *stages[] = {&d->one, &d->chunk};
     for (int s = 0; s < 2; s++) {

@@ -53,7 +53,7 @@ struct decoder {
     fdec_ctx *ctx;
     fdec_ops *ops;
     uint32_t rows;           /* at once, at most: the chunk, or 1 */
-    fdec_plan *append;
+    fdec_plan *embed, *append;
     struct stage one, chunk; /* chunk has no plans if rows is 1 */
     uint32_t n_done;         /* tokens in the cache */
 

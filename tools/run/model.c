@@ -107,8 +107,9 @@ static bool find_weight(const struct loader *l, const char *name, uint64_t n, ui
     const struct gguf_tensor *t = gguf_find_tensor(l->g, name);
     if (!t)
         return err_set(l->e, "tensor \"%s\" is missing", name);
-    if (t->type != GGML_F32 && t->type != GGML_F16)
-        return err_set(l->e, "tensor \"%s\" has type %s, only F32 and F16 can be run", name, t->type_name);
+    if (t->type != GGML_F32 && (t->type != GGML_F16 || n == 0))
+        return err_set(l->e, "tensor \"%s\" has type %s, only F32%s can be run", name, t->type_name,
+                       n ? " and F16" : " vectors");
     if (t->dims[0] != k || t->dims[1] != (n ? n : 1) || t->dims[2] != 1 || t->dims[3] != 1)
         return err_set(l->e,
                        "tensor \"%s\" has shape [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "], not [%" PRIu64
