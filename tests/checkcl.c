@@ -114,7 +114,8 @@ struct group { /* of runs that share plans */
 
 static void name_trial(const struct group *g, int i, char *buf, size_t n)
 {
-    static const char *const fills[] = {"uniform", "outliers", "spikes", "equal", "nan", "wild", "level", "future"};
+    static const char *const fills[] = {"uniform", "outliers", "spikes", "equal", "nan",
+                                        "wild",    "level",    "future", "ends"};
     static const char *const biases[] = {"", ", bias of keys", ", full bias", ", bias of a tree"};
     const struct trial *t = &g->trials[i];
     const struct attn_with *w = &t->with;

@@ -12,7 +12,9 @@
 
 /* ---- numbers ---- */
 
-_Static_assert((int) ELEM_Q8_0 == (int) FDEC_Q8_0 && (int) ELEM_F32 == (int) FDEC_F32, "the first four are fdec_type");
+_Static_assert((int) ELEM_F32 == (int) FDEC_F32 && (int) ELEM_Q8_0 == (int) FDEC_Q8_0 &&
+                   (int) ELEM_Q6_K == (int) FDEC_Q6_K,
+               "all but the last are fdec_type");
 
 size_t element_bytes(enum element type, size_t n)
 {
@@ -22,6 +24,11 @@ size_t element_bytes(enum element type, size_t n)
 size_t element_align(enum element type)
 {
     return type == ELEM_I32 ? 4 : type_align((fdec_type) type);
+}
+
+bool element_is_block(enum element type)
+{
+    return type != ELEM_I32 && !type_is_float((fdec_type) type);
 }
 
 uint16_t half_bits(float x)
@@ -160,7 +167,10 @@ static void fill_linear(const struct workload_spec *spec, struct inputs *in)
 {
     const struct linear_problem *p = &spec->problem.linear;
     for (int i = LINEAR_X; i <= LINEAR_RESIDUAL; i++)
-        fill(&in->at[i], stream_of(spec, i, in->at[i].type));
+        if (element_is_block(in->at[i].type))
+            fill_blocks(p, &in->at[i], stream_of(spec, i, in->at[i].type));
+        else
+            fill(&in->at[i], stream_of(spec, i, in->at[i].type));
     if (spec->fill == FILL_NAN) {
         in->at[LINEAR_X].f[p->k / 2] = NAN;
         if (p->m > 1)
@@ -200,8 +210,8 @@ fdec_status inputs_make(const struct workload_spec *spec, struct inputs *in)
             try_alloc(o->i = calloc(o->n, sizeof *o->i));
         else
             try_alloc(o->f = calloc(o->n, sizeof *o->f));
-        if (o->type == ELEM_Q8_0)
-            try_alloc(o->q8_0 = calloc(1, element_bytes(o->type, o->n)));
+        if (element_is_block(o->type))
+            try_alloc(o->blocks = calloc(1, element_bytes(o->type, o->n)));
     }
     if (spec->problem.op == OP_ATTN)
         try_st(fill_attn(spec, in));
@@ -220,9 +230,9 @@ void inputs_clear(struct inputs *in)
     for (int i = 0; i < in->n; i++) {
         free(in->at[i].f);
         free(in->at[i].i);
-        free(in->at[i].q8_0);
+        free(in->at[i].blocks);
         in->at[i].f = NULL;
         in->at[i].i = NULL;
-        in->at[i].q8_0 = NULL;
+        in->at[i].blocks = NULL;
     }
 }

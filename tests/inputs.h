@@ -9,15 +9,19 @@
 #include "ref.h"
 #include "workload.h"
 
-enum element { ELEM_F32, ELEM_F16, ELEM_BF16, ELEM_Q8_0, ELEM_I32 }; /* the first four: fdec_type */
+enum element { /* all but the last: fdec_type */
+    ELEM_F32, ELEM_F16, ELEM_BF16,
+    ELEM_Q8_0, ELEM_Q4_0, ELEM_Q4_1, ELEM_Q5_0, ELEM_Q5_1, ELEM_Q4_K, ELEM_Q5_K, ELEM_Q6_K,
+    ELEM_I32
+};
 
 struct operand {
     size_t n; /* elements; 0: absent */
     enum element type;
     bool output;   /* poisoned before a run; one with values, the state, is an input that is written, too */
-    float *f;      /* host copy of any type but ELEM_I32: already rounded to it. NULL for outputs */
-    int32_t *i;    /* ELEM_I32 */
-    uint8_t *q8_0; /* ELEM_Q8_0: the blocks that f was taken from */
+    float *f;        /* host copy of any type but ELEM_I32: already rounded to it. NULL for outputs */
+    int32_t *i;      /* ELEM_I32 */
+    uint8_t *blocks; /* of types that have them: what f was taken from */
 };
 
 struct inputs {
@@ -35,6 +39,7 @@ void inputs_clear(struct inputs *in);
 
 size_t element_bytes(enum element type, size_t n);
 size_t element_align(enum element type);
+bool element_is_block(enum element type);
 uint16_t half_bits(float x); /* rounded to nearest even */
 float half_value(uint16_t bits);
 uint16_t bfloat_bits(float x); /* likewise */
@@ -55,7 +60,7 @@ void reference_clear(struct reference *r);
 /* Whether lengths and the like differ from sequence to sequence: not where a workload is timed. */
 bool inputs_ragged(const struct workload_spec *spec);
 
-/* ---- between inputs.c and inputs_attn.c ---- */
+/* ---- between inputs.c, inputs_attn.c and inputs_quant.c ---- */
 
 struct stream { /* one operand's numbers */
     uint64_t key;
@@ -69,6 +74,10 @@ float stream_value(const struct stream *s, uint64_t i);   /* by the fill, rounde
 /* FILL_SPIKES. Sequences take turns: some keys near 1e4 among the range of OPT-6.7B; that range alone; nothing above
  * -200. */
 float spike_score(const struct stream *s, int64_t b, uint64_t key, int64_t t);
+
+/* W of linear in blocks, and f from them. As large as by the other fills; FILL_ENDS: see workload.h. */
+void fill_blocks(const struct linear_problem *p, struct operand *w, struct stream s);
+void block_read(struct operand *o, int64_t i); /* f of block i */
 
 void operand_add(struct inputs *in, int i, enum element type, int64_t n, bool output);
 void shape_attn(const struct workload_spec *spec, struct inputs *in);

@@ -231,19 +231,10 @@ static int64_t token_at(const fdec_kv_layout *kv, const fdec_cache *c, const int
     return table[b * kv->max_blocks + t / page] * c->block_stride + t % page * c->token_stride;
 }
 
-/* Takes the floats of block i from its bytes. */
-static void block_read(struct operand *o, int64_t i)
-{
-    const uint8_t *block = o->q8_0 + 34 * i;
-    const float d = half_value((uint16_t) (block[0] | block[1] << 8));
-    for (int j = 0; j < 32; j++)
-        o->f[32 * i + j] = d * (float) (int8_t) block[2 + j];
-}
-
 static void block_scale(struct operand *o, int64_t i, float d)
 {
     const uint16_t bits = half_bits(d);
-    o->q8_0[34 * i] = (uint8_t) bits, o->q8_0[34 * i + 1] = (uint8_t) (bits >> 8);
+    o->blocks[34 * i] = (uint8_t) bits, o->blocks[34 * i + 1] = (uint8_t) (bits >> 8);
 }
 
 /* Quantises block i from its floats: d = max / 127, q = x / d. */
@@ -256,7 +247,7 @@ static void block_write(struct operand *o, int64_t i)
     const float d = half_value(half_bits(most / 127));
     block_scale(o, i, d);
     for (int j = 0; j < 32; j++)
-        o->q8_0[34 * i + 2 + j] = (uint8_t) (int8_t) (d == 0 ? 0 : fminf(fmaxf(roundf(x[j] / d), -127), 127));
+        o->blocks[34 * i + 2 + j] = (uint8_t) (int8_t) (d == 0 ? 0 : fminf(fmaxf(roundf(x[j] / d), -127), 127));
     block_read(o, i);
 }
 

@@ -283,12 +283,18 @@ void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *
 }
 
 /* ---- linear ----
- * y = sum_k x_k w_k + bias + residual: chain(K) additions and one rounding for a product that is not fused, and up to
- * 3 more where partial sums, bias and residual come together. */
+ * y = sum_k x_k w_k + bias + residual: chain(K) additions and one rounding for a product that is not fused, one more
+ * for a weight that is not exact in float32 (a sum in q4_1, q5_1, q4_k and q5_k), and up to 3 where partial sums, bias
+ * and residual come together. */
+static bool rounds_weights(fdec_type t)
+{
+    return t == FDEC_Q4_1 || t == FDEC_Q5_1 || t == FDEC_Q4_K || t == FDEC_Q5_K;
+}
+
 void ref_linear(const struct linear_problem *p, const float *x, const float *w, const float *bias,
                 const float *residual, double *y, double *bound)
 {
-    const double terms = U * (chain((double) p->k) + 4);
+    const double terms = U * (chain((double) p->k) + 4 + rounds_weights(p->w_type));
     for (int64_t n = 0; n < p->n; n++) {
         for (int64_t m = 0; m < p->m; m++) {
             const double b = bias ? bias[n] : 0, r = residual ? residual[m * p->n + n] : 0;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * unit_quant.c - ref_quant.c against another program's results (quant_golden.py)
+ * unit_quant.c - ref_quant.c against another program's results (quant_golden.py); weights in blocks, as workloads have
+ * them
  *
  *     unit_quant quant_golden.txt */
-#include "problem.h"
+#include "inputs.h"
+#include "linear.h"
 #include "ref_quant.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -55,11 +58,51 @@ static void reads_floats(void **state)
     assert_true(ref_half(0x7c00) > 65504 && ref_half(0x7e00) != ref_half(0x7e00));
 }
 
+enum { N = 14, K = 512 };
+
+/* W of a linear problem of any type: f is what the blocks say. Returns the mean of |w|. */
+static double mean_weight(fdec_type type, enum fill fill, double *most)
+{
+    const struct workload_spec spec = {
+        .problem = {.op = OP_LINEAR, .linear = {.m = 1, .n = N, .k = K, .w_type = type}}, .fill = fill, .seed = 5};
+    struct inputs in;
+    double sum = 0;
+    assert_int_equal(inputs_make(&spec, &in), FDEC_OK);
+    const struct operand *w = &in.at[LINEAR_W];
+    assert_int_equal(w->n, N * K);
+    *most = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->blocks)
+            assert_true(w->f[i] == (float) ref_dequant(type, w->blocks, i));
+        assert_true(isfinite(w->f[i]));
+        assert_true(fill != FILL_EQUAL || w->f[i] == 0.5f);
+        sum += fabs((double) w->f[i]);
+        *most = fmax(*most, fabs((double) w->f[i]));
+    }
+    inputs_clear(&in);
+    return sum / (N * K);
+}
+
+static void fills_weights(void **state)
+{
+    (void) state;
+    for (int type = FDEC_F32; type <= FDEC_Q6_K; type++) {
+        double most;
+        const double mean = mean_weight((fdec_type) type, FILL_UNIFORM, &most);
+        assert_true(mean > 0.15 && mean < 0.6 && most > 0.8 && most <= 2.01);
+        assert_true(mean_weight((fdec_type) type, FILL_OUTLIERS, &most) > mean && most > 25 && most < 101);
+        mean_weight((fdec_type) type, FILL_EQUAL, &most);
+        mean_weight((fdec_type) type, FILL_ENDS, &most);
+        assert_true(type < FDEC_Q8_0 || most >= 65504 * 8.0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
         return 2;
     golden_path = argv[1];
-    const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_golden), cmocka_unit_test(reads_floats)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_golden), cmocka_unit_test(reads_floats),
+                                       cmocka_unit_test(fills_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

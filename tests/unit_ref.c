@@ -260,7 +260,7 @@ static void quantises_caches(void **state)
     size_t n_values = 0;
     assert_int_equal(k->n, f->n);
     for (size_t i = 0; i < k->n; i++) {
-        const uint8_t *block = k->q8_0 + i / 32 * 34;
+        const uint8_t *block = k->blocks + i / 32 * 34;
         const float d = half_value((uint16_t) (block[0] | block[1] << 8));
         assert_int_equal(isnan(f->f[i]), isnan(d));
         if (isnan(d))

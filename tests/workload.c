@@ -3,8 +3,8 @@
  *
  * Each operand has a buffer of its own:   | GUARD bytes + skew elements | the operand | GUARD bytes |
  * with one bit pattern all around. Skew is odd where a workload is only checked, so that nothing is aligned to more
- * than an element (of q8_0: to more than its 2 bytes); it is 0 where it is timed, as operands in real use start where
- * their buffer does. The guards of inputs are NaN, those of outputs, and outputs before a run, an unlikely number;
+ * than an element (of blocks: than 2 bytes); it is 0 where it is timed, as operands in real use start where their
+ * buffer does. The guards of inputs are NaN, those of outputs, and outputs before a run, an unlikely number;
  * workspace is NaN. */
 #include "workload.h"
 #include "attn.h"
@@ -62,11 +62,12 @@ static void fill_pattern(unsigned char *at, size_t bytes, uint32_t pattern)
 
 static void write_values(const struct operand *o, unsigned char *at)
 {
-    if (o->type == ELEM_F32 || o->type == ELEM_I32 || o->type == ELEM_Q8_0) {
-        const void *from = o->type == ELEM_F32   ? (const void *) o->f
-                           : o->type == ELEM_I32 ? (const void *) o->i
-                                                 : o->q8_0;
-        memcpy(at, from, element_bytes(o->type, o->n));
+    const void *as_it_is = o->type == ELEM_F32         ? (const void *) o->f
+                           : o->type == ELEM_I32       ? (const void *) o->i
+                           : element_is_block(o->type) ? o->blocks
+                                                       : NULL;
+    if (as_it_is) {
+        memcpy(at, as_it_is, element_bytes(o->type, o->n));
         return;
     }
     for (size_t j = 0; j < o->n; j++) {
@@ -151,8 +152,8 @@ fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct 
     for (int i = 0; i < w->in.n; i++) /* weights and caches are large, and only what runs overwrite is needed again */
         if (i != w->alias && i != w->state) {
             free(w->in.at[i].f);
-            free(w->in.at[i].q8_0);
-            w->in.at[i].f = NULL, w->in.at[i].q8_0 = NULL;
+            free(w->in.at[i].blocks);
+            w->in.at[i].f = NULL, w->in.at[i].blocks = NULL;
         }
     *out = w;
     w = NULL;

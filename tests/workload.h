@@ -18,7 +18,8 @@ enum fill {
     FILL_NAN,      /* uniform with one NaN, one +Inf and one -Inf in different rows or sequences */
     FILL_WILD,     /* attention, uniform: lengths and query ranges out of range, page numbers outside the pool */
     FILL_LEVEL,    /* attention: all keys equal, values uniform */
-    FILL_FUTURE    /* attention: NaN in each sequence's last token, in K of the last sequence, in V of the others */
+    FILL_FUTURE,   /* attention: NaN in each sequence's last token, in K of the last sequence, in V of the others */
+    FILL_ENDS      /* linear, uniform: blocks of W have all they hold at one end or the other */
 };
 
 enum bias_kind {
