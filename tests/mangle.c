@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * mangle.c - makes a GGUF file wrong in one chosen place, or a tiny right one
  *
- *     mangle tiny OUT [tied] [f16] [wide]       a small random model
+ *     mangle tiny OUT [tied] [wide] [large] [widened] [TYPE]   a small random model (tiny_gguf.h)
  *     mangle truncate IN OUT BYTES              its first bytes
  *     mangle u32|u64 IN OUT OFFSET VALUE        a number at a byte of the file
  *     mangle kv IN OUT KEY u32|u64|f32 VALUE    a metadata value (of an array: after its type and length, of a string:
@@ -11,6 +11,8 @@
  *     mangle rename IN OUT NAME NEW             a key or tensor name, to one of the same length
  *     mangle tensor IN OUT NAME n_dims|dim0|dim1|type|offset VALUE */
 #include "gguf.h"
+#include "problem.h"
+#include "quantize.h"
 #include "tiny_gguf.h"
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +118,13 @@ int main(int argc, char **argv)
         struct tiny_options o = {false};
         for (int i = 3; i < argc; i++) {
             o.tied |= strcmp(argv[i], "tied") == 0;
-            o.f16 |= strcmp(argv[i], "f16") == 0;
             o.wide |= strcmp(argv[i], "wide") == 0;
+            o.large |= strcmp(argv[i], "large") == 0;
+            o.widened |= strcmp(argv[i], "widened") == 0;
+            type_parse(argv[i], &o.type);
         }
+        if (!quantize_can(o.type) || (type_block(o.type) > 1 && !o.large))
+            die("no such weights; blocks need large");
         size_t n;
         unsigned char *p = tiny_gguf(o, &n);
         write_file(argv[2], p, n);

@@ -88,7 +88,8 @@ damaged 'pass the end' tensor blk.0.attn_q.weight dim1 0x10000000
 damaged 'shape' tensor blk.0.attn_q.weight dim1 8
 damaged 'shape' tensor blk.0.attn_norm.weight dim0 8
 damaged 'type 4 is unknown' tensor blk.0.attn_q.weight type 4
-damaged 'type BF16' tensor blk.0.attn_q.weight type 30
+damaged 'type I16, which cannot be run' tensor blk.0.attn_q.weight type 25
+damaged 'type BF16, vectors must be F32' tensor blk.0.attn_norm.weight type 30
 damaged 'block of 32' tensor blk.0.attn_q.weight type 8
 damaged 'multiple of the alignment' tensor blk.0.attn_q.weight offset 17
 damaged 'pass the end' tensor blk.0.attn_q.weight offset 0xffffffffffffffe0

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * tiny_gguf.c - writes a GGUF file, as gguf.h draws it, field by field */
 #include "tiny_gguf.h"
+#include "problem.h"
+#include "quantize.h"
+#include "ref_quant.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,11 +11,12 @@
 
 enum {
     N_EMBD = 16,
+    LARGE_N_EMBD = 256,
     N_HEADS = 2,
     N_KV_HEADS = 1,
-    HEAD_DIM = 8,
     WIDE_HEAD_DIM = 32,
     N_FF = 24,
+    LARGE_N_FF = 256,
     N_LAYERS = 2,
     N_CTX = 64,
     ALIGNMENT = 32,
@@ -121,21 +125,21 @@ static void put_vocabulary(struct bytes *b)
                                       : (uint32_t) tiny_pieces[i - TINY_PIECE_0].type);
 }
 
-static uint64_t put_metadata(struct bytes *b, bool wide)
+static uint64_t put_metadata(struct bytes *b, const struct tiny_options *o)
 {
     kv_string(b, "general.architecture", "llama");
     kv_u32(b, "general.alignment", ALIGNMENT);
     kv_u32(b, "llama.context_length", N_CTX);
-    kv_u32(b, "llama.embedding_length", N_EMBD);
+    kv_u32(b, "llama.embedding_length", o->large ? LARGE_N_EMBD : N_EMBD);
     kv_u32(b, "llama.block_count", N_LAYERS);
-    kv_u32(b, "llama.feed_forward_length", N_FF);
+    kv_u32(b, "llama.feed_forward_length", o->large ? LARGE_N_FF : N_FF);
     kv_u32(b, "llama.attention.head_count", N_HEADS);
     kv_u32(b, "llama.attention.head_count_kv", N_KV_HEADS);
     put_string(b, "llama.attention.layer_norm_rms_epsilon");
     put_u32(b, F32);
     put_f32(b, 1e-5f);
 
-    if (wide) {
+    if (o->wide) {
         kv_u32(b, "llama.attention.key_length", WIDE_HEAD_DIM);
         kv_u32(b, "llama.attention.value_length", WIDE_HEAD_DIM);
     }
@@ -154,29 +158,31 @@ static uint64_t put_metadata(struct bytes *b, bool wide)
     }
     put_vocabulary(b);
     kv_u32(b, "tokenizer.ggml.eos_token_id", 2);
-    return 10 + 5 + (wide ? 2 : 0);
+    return 10 + 5 + (o->wide ? 2 : 0);
 }
 
-static int list_tensors(struct tensor *t, bool tied, uint64_t head_dim)
+static int list_tensors(struct tensor *t, const struct tiny_options *o)
 {
+    const uint64_t n_embd = o->large ? LARGE_N_EMBD : N_EMBD, n_ff = o->large ? LARGE_N_FF : N_FF,
+                   head_dim = o->wide ? WIDE_HEAD_DIM : n_embd / N_HEADS;
     int n = 0;
-    t[n++] = (struct tensor){"token_embd.weight", {N_EMBD, N_VOCAB}, 1};
-    t[n++] = (struct tensor){"output_norm.weight", {N_EMBD, 0}, 2};
-    if (!tied)
-        t[n++] = (struct tensor){"output.weight", {N_EMBD, N_VOCAB}, 1};
+    t[n++] = (struct tensor){"token_embd.weight", {n_embd, N_VOCAB}, 1};
+    t[n++] = (struct tensor){"output_norm.weight", {n_embd, 0}, 2};
+    if (!o->tied)
+        t[n++] = (struct tensor){"output.weight", {n_embd, N_VOCAB}, 1};
     const struct {
         const char *name;
         uint64_t dims[2];
     } parts[] = {
-        {"attn_norm", {N_EMBD, 0}},
-        {"attn_q", {N_EMBD, N_HEADS * head_dim}},
-        {"attn_k", {N_EMBD, N_KV_HEADS * head_dim}},
-        {"attn_v", {N_EMBD, N_KV_HEADS * head_dim}},
-        {"attn_output", {N_HEADS * head_dim, N_EMBD}},
-        {"ffn_norm", {N_EMBD, 0}},
-        {"ffn_gate", {N_EMBD, N_FF}},
-        {"ffn_up", {N_EMBD, N_FF}},
-        {"ffn_down", {N_FF, N_EMBD}},
+        {"attn_norm", {n_embd, 0}},
+        {"attn_q", {n_embd, N_HEADS * head_dim}},
+        {"attn_k", {n_embd, N_KV_HEADS * head_dim}},
+        {"attn_v", {n_embd, N_KV_HEADS * head_dim}},
+        {"attn_output", {N_HEADS * head_dim, n_embd}},
+        {"ffn_norm", {n_embd, 0}},
+        {"ffn_gate", {n_embd, n_ff}},
+        {"ffn_up", {n_embd, n_ff}},
+        {"ffn_down", {n_ff, n_embd}},
     };
     for (int layer = 0; layer < N_LAYERS; layer++) {
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++, n++) {
@@ -192,26 +198,49 @@ static uint64_t n_elements(const struct tensor *t)
     return t->dims[0] * (t->dims[1] ? t->dims[1] : 1);
 }
 
-/* Multiples of 1/64 in (-1, 1), in vectors 1 more: exact in f16, where 1 + m/64 is sign 0, exponent 15, fraction 16 m.
- * */
-static void put_weights(struct bytes *b, const struct tensor *t, bool f16)
+/* As the file has it: vectors are f32. */
+static fdec_type type_of(const struct tensor *t, const struct tiny_options *o)
 {
+    return t->dims[1] && !o->widened ? o->type : FDEC_F32;
+}
+
+/* Matrices: multiples of 1/64 from -1/2 to 31/64; vectors 1 to 127/64. */
+static void put_weights(struct bytes *b, const struct tensor *t, const struct tiny_options *o)
+{
+    const size_t n = n_elements(t), n_bytes = type_bytes(o->type, n);
+    float *x = malloc(n * sizeof *x);
+    unsigned char *blocks = malloc(n_bytes);
     uint32_t state = t->seed * 2654435761u;
-    for (uint64_t i = 0; i < n_elements(t); i++) {
-        state = state * 1664525u + 1013904223u;
-        const int m = (int) (state >> 26) + (t->dims[1] ? -32 : 64); /* matrices -32..31, vectors 64..127, of 1/64 */
-        if (!f16) {
-            put_f32(b, (float) m / 64);
-            continue;
-        }
-        unsigned bits = m < 0 ? 0x8000u : 0, magnitude = (unsigned) abs(m), exponent = 15 - 6;
-        while (magnitude >> 1 >> (exponent - 9)) /* the position of the leading bit */
-            exponent++;
-        if (magnitude)
-            bits |= exponent << 10 | ((magnitude << (10 - (exponent - 9))) & 0x3ffu);
-        const uint16_t half = (uint16_t) bits;
-        put(b, &half, sizeof half);
+    if (!x || !blocks) {
+        fprintf(stderr, "tiny_gguf: out of memory\n");
+        exit(1);
     }
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        x[i] = (float) ((int) (state >> 26) + (t->dims[1] ? -32 : 64)) / 64;
+    }
+    if (t->dims[1]) {
+        quantize(o->type, x, n, blocks);
+        for (size_t i = 0; i < n; i++)
+            x[i] = (float) ref_dequant(o->type, blocks, i);
+    }
+    if (type_of(t, o) == FDEC_F32)
+        put(b, x, n * sizeof *x);
+    else
+        put(b, blocks, n_bytes);
+    free(x);
+    free(blocks);
+}
+
+/* ggml's numbers. */
+static uint32_t file_type(fdec_type type)
+{
+    return type == FDEC_F32    ? 0
+           : type == FDEC_F16  ? 1
+           : type == FDEC_Q4_0 ? 2
+           : type == FDEC_Q8_0 ? 8
+           : type == FDEC_Q4_K ? 12
+                               : 30; /* bf16 */
 }
 
 static void pad(struct bytes *b)
@@ -224,13 +253,13 @@ unsigned char *tiny_gguf(struct tiny_options o, size_t *n)
 {
     struct bytes b = {NULL, 0, 0};
     struct tensor t[MAX_TENSORS];
-    const int n_tensors = list_tensors(t, o.tied, o.wide ? WIDE_HEAD_DIM : HEAD_DIM);
+    const int n_tensors = list_tensors(t, &o);
     put(&b, "GGUF", 4);
     put_u32(&b, 3);
     put_u64(&b, (uint64_t) n_tensors);
     const size_t at = b.n;
     put_u64(&b, 0);
-    const uint64_t n_kv = put_metadata(&b, o.wide);
+    const uint64_t n_kv = put_metadata(&b, &o);
     memcpy(b.p + at, &n_kv, sizeof n_kv);
 
     uint64_t offset = 0;
@@ -240,14 +269,14 @@ unsigned char *tiny_gguf(struct tiny_options o, size_t *n)
         put_u64(&b, t[i].dims[0]);
         if (t[i].dims[1])
             put_u64(&b, t[i].dims[1]);
-        put_u32(&b, o.f16 && t[i].dims[1]);
+        put_u32(&b, file_type(type_of(&t[i], &o)));
         put_u64(&b, offset);
-        offset += n_elements(&t[i]) * (o.f16 && t[i].dims[1] ? 2 : 4);
+        offset += type_bytes(type_of(&t[i], &o), n_elements(&t[i]));
         offset = (offset + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
     for (int i = 0; i < n_tensors; i++) {
         pad(&b);
-        put_weights(&b, &t[i], o.f16 && t[i].dims[1]);
+        put_weights(&b, &t[i], &o);
     }
     *n = b.n;
     return b.p;

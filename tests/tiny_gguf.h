@@ -3,13 +3,16 @@
  * file */
 #ifndef TINY_GGUF_H
 #define TINY_GGUF_H
+#include "flashdec.h"
 #include <stdbool.h>
 #include <stddef.h>
 
 struct tiny_options {
     bool tied; /* no output.weight; otherwise it is a copy of the embedding, so that the results are the same */
     bool wide; /* heads of 32 dimensions instead of 8: what a q8_0 cache needs */
-    bool f16;  /* all matrices; all weights are exact in f16, so that the results are the same */
+    fdec_type type; /* of all matrices, one of quantize's. Weights are exact in f16 and bf16: the same results */
+    bool large;     /* rows of whole blocks of any type: n_embd 256 instead of 16, n_ff 256 instead of 24 */
+    bool widened;   /* matrices are f32, of the values that they have in type */
 };
 
 /* Tokens: <unk> <s> </s>, 256 byte tokens from TINY_BYTE_0 on, then the pieces of tiny_pieces. */

@@ -3,6 +3,8 @@
  * random damage. Each case lies in its own allocation of exactly its size, so that a sanitizer or valgrind sees any
  * read past it. */
 #include "model.h"
+#include "problem.h"
+#include "ref_quant.h"
 #include "tiny_gguf.h"
 #include "tokenizer.h"
 #include <setjmp.h>
@@ -43,7 +45,7 @@ static void reads_a_right_file(void **state)
     struct err e = {""};
     for (int i = 0; i < 4; i++) {
         size_t n;
-        unsigned char *p = tiny_gguf((struct tiny_options){.tied = i & 1, .f16 = i & 2}, &n);
+        unsigned char *p = tiny_gguf((struct tiny_options){.tied = i & 1, .type = i & 2 ? FDEC_F16 : FDEC_F32}, &n);
         struct gguf g;
         struct model m;
         assert_true(gguf_parse(&g, p, n, &e));
@@ -61,6 +63,34 @@ static void reads_a_right_file(void **state)
         model_close(&m);
         gguf_close(&g);
         free(p);
+    }
+}
+
+/* Types of matrices, and where they lie: what is widened is what the blocks say. */
+static void reads_blocks(void **state)
+{
+    (void) state;
+    static const fdec_type types[] = {FDEC_BF16, FDEC_Q8_0, FDEC_Q4_0, FDEC_Q4_K};
+    struct err e = {""};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        size_t n, n_wide;
+        unsigned char *p = tiny_gguf((struct tiny_options){.large = true, .type = types[i]}, &n),
+                      *wide =
+                          tiny_gguf((struct tiny_options){.large = true, .type = types[i], .widened = true}, &n_wide);
+        struct gguf g, g_wide;
+        struct model m, m_wide;
+        assert_true(gguf_parse(&g, p, n, &e) && gguf_parse(&g_wide, wide, n_wide, &e));
+        assert_true(model_open(&m, &g, TINY_PIECE_0 + TINY_N_PIECES, &e));
+        assert_true(model_open(&m_wide, &g_wide, TINY_PIECE_0 + TINY_N_PIECES, &e));
+        const struct weight *w = &m.layers[1].w[W_DOWN], *f = &m_wide.layers[1].w[W_DOWN];
+        assert_true(w->type == types[i] && f->type == FDEC_F32 && m.embd.type == types[i]);
+        assert_true(m.out_norm.type == FDEC_F32 && w->n == 256 && w->k == 256);
+        assert_int_equal(w->tensor->n_bytes, type_bytes(types[i], 65536));
+        for (size_t k = 0; k < 65536; k++)
+            assert_true(ref_dequant(w->type, w->tensor->data, k) == ref_dequant(FDEC_F32, f->tensor->data, k));
+        model_close(&m), model_close(&m_wide);
+        gguf_close(&g), gguf_close(&g_wide);
+        free(p), free(wide);
     }
 }
 
@@ -113,7 +143,7 @@ static void refuses_every_truncation(void **state)
 {
     (void) state;
     size_t n;
-    unsigned char *p = tiny_gguf((struct tiny_options){.f16 = true}, &n);
+    unsigned char *p = tiny_gguf((struct tiny_options){.type = FDEC_F16}, &n);
     const size_t header = n - 16 * 1024; /* all of the metadata; data ends are taken in steps */
     for (size_t cut = 0; cut < n; cut += cut < header ? 1 : 61) {
         unsigned char *q = copy(p, cut);
@@ -189,7 +219,8 @@ static void refuses_damage(void **state)
         {"output_norm.weight", 4, 8, 15, "shape"},
         {"output_norm.weight", 12, 4, 4, "type 4"},
         {"output_norm.weight", 12, 4, 2, "no multiple of Q4_0's block"},
-        {"output_norm.weight", 12, 4, 30, "type BF16"},
+        {"output_norm.weight", 12, 4, 30, "type BF16, vectors must be F32"},
+        {"token_embd.weight", 20, 4, 25, "type I16, which cannot be run"},
         {"output_norm.weight", 16, 8, 16, "no multiple of the alignment"},
         {"output_norm.weight", 16, 8, UINT64_MAX - 31, "pass the end"},
         {"output_norm.weigh", 0, 1, 'x', "missing"},
@@ -237,7 +268,7 @@ static void survives_random_damage(void **state)
 {
     (void) state;
     size_t n, refused = 0;
-    unsigned char *p = tiny_gguf((struct tiny_options){.tied = true, .f16 = true}, &n);
+    unsigned char *p = tiny_gguf((struct tiny_options){.tied = true, .type = FDEC_F16}, &n);
     const size_t header = n - 16 * 1024;
     uint64_t random = 20240229;
     for (int round = 0; round < 20000; round++) {
@@ -260,9 +291,10 @@ static void survives_random_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_right_file),       cmocka_unit_test(reads_every_type),
-        cmocka_unit_test(refuses_every_truncation), cmocka_unit_test(refuses_damage),
-        cmocka_unit_test(refuses_deep_nesting),     cmocka_unit_test(survives_random_damage),
+        cmocka_unit_test(reads_a_right_file),     cmocka_unit_test(reads_blocks),
+        cmocka_unit_test(reads_every_type),       cmocka_unit_test(refuses_every_truncation),
+        cmocka_unit_test(refuses_damage),         cmocka_unit_test(refuses_deep_nesting),
+        cmocka_unit_test(survives_random_damage),
     };
     return cmocka_run_group_tests_name("gguf", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
  *     unit_quant quant_golden.txt */
 #include "inputs.h"
 #include "linear.h"
+#include "quantize.h"
 #include "ref_quant.h"
 #include <math.h>
 #include <setjmp.h>
@@ -97,12 +98,35 @@ static void fills_weights(void **state)
     }
 }
 
+/* An element is off by half a step of its block at most, and what the scales' own rounding adds. */
+static void quantizes(void **state)
+{
+    (void) state;
+    static const struct {
+        fdec_type type;
+        double off;
+    } cases[] = {{FDEC_F32, 0},       {FDEC_F16, 0x1p-12}, {FDEC_BF16, 0x1p-9},
+                 {FDEC_Q8_0, 0.0045}, {FDEC_Q4_0, 0.075},  {FDEC_Q4_K, 0.1}};
+    const struct stream s = {.key = 77, .fill = FILL_UNIFORM, .type = ELEM_F32};
+    float x[1024];
+    unsigned char blocks[4096];
+    for (size_t i = 0; i < 1024; i++)
+        x[i] = stream_value(&s, i) * (i < 512 ? 1 : 0);
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        assert_true(quantize_can(cases[c].type));
+        quantize(cases[c].type, x, 1024, blocks);
+        for (size_t i = 0; i < 1024; i++)
+            assert_true(fabs(ref_dequant(cases[c].type, blocks, i) - (double) x[i]) <= cases[c].off * (i < 512));
+    }
+    assert_false(quantize_can(FDEC_Q6_K));
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
         return 2;
     golden_path = argv[1];
     const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_golden), cmocka_unit_test(reads_floats),
-                                       cmocka_unit_test(fills_weights)};
+                                       cmocka_unit_test(fills_weights), cmocka_unit_test(quantizes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

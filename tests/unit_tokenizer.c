@@ -19,7 +19,7 @@ static int open_tiny(void **state)
     static struct fixture f;
     struct err e;
     size_t n;
-    f.bytes = tiny_gguf((struct tiny_options){.tied = true, .f16 = true}, &n);
+    f.bytes = tiny_gguf((struct tiny_options){.tied = true, .type = FDEC_F16}, &n);
     *state = &f;
     return gguf_parse(&f.g, f.bytes, n, &e) && tokenizer_open(&f.t, &f.g, &e) ? 0 : -1;
 }

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LINEAR = 16 }; /* kinds of matrices in a model (q, k and v, o, gate and up, down, out), times two types */
+enum { MAX_LINEAR = 66 }; /* shapes of matrices (q, k and v, o, gate and up, down, out), times eleven types */
 
 /* Both set d->e and return false from the function they stand in. */
 #define try_fdec(d, call)                                                                                              \

@@ -24,12 +24,28 @@ static const struct ggml_type {
     uint32_t type;
     uint16_t block, bytes;
     const char *name;
+    int weight;
 } ggml_types[] = {
-    {0, 1, 4, "F32"},       {1, 1, 2, "F16"},       {2, 32, 18, "Q4_0"},    {3, 32, 20, "Q4_1"},
-    {6, 32, 22, "Q5_0"},    {7, 32, 24, "Q5_1"},    {8, 32, 34, "Q8_0"},    {9, 32, 36, "Q8_1"},
-    {10, 256, 84, "Q2_K"},  {11, 256, 110, "Q3_K"}, {12, 256, 144, "Q4_K"}, {13, 256, 176, "Q5_K"},
-    {14, 256, 210, "Q6_K"}, {15, 256, 292, "Q8_K"}, {24, 1, 1, "I8"},       {25, 1, 2, "I16"},
-    {26, 1, 4, "I32"},      {27, 1, 8, "I64"},      {28, 1, 8, "F64"},      {30, 1, 2, "BF16"},
+    {0, 1, 4, "F32", FDEC_F32},
+    {1, 1, 2, "F16", FDEC_F16},
+    {2, 32, 18, "Q4_0", FDEC_Q4_0},
+    {3, 32, 20, "Q4_1", FDEC_Q4_1},
+    {6, 32, 22, "Q5_0", FDEC_Q5_0},
+    {7, 32, 24, "Q5_1", FDEC_Q5_1},
+    {8, 32, 34, "Q8_0", FDEC_Q8_0},
+    {9, 32, 36, "Q8_1", GGUF_NO_WEIGHT},
+    {10, 256, 84, "Q2_K", GGUF_NO_WEIGHT},
+    {11, 256, 110, "Q3_K", GGUF_NO_WEIGHT},
+    {12, 256, 144, "Q4_K", FDEC_Q4_K},
+    {13, 256, 176, "Q5_K", FDEC_Q5_K},
+    {14, 256, 210, "Q6_K", FDEC_Q6_K},
+    {15, 256, 292, "Q8_K", GGUF_NO_WEIGHT},
+    {24, 1, 1, "I8", GGUF_NO_WEIGHT},
+    {25, 1, 2, "I16", GGUF_NO_WEIGHT},
+    {26, 1, 4, "I32", GGUF_NO_WEIGHT},
+    {27, 1, 8, "I64", GGUF_NO_WEIGHT},
+    {28, 1, 8, "F64", GGUF_NO_WEIGHT},
+    {30, 1, 2, "BF16", FDEC_BF16},
 };
 
 struct cursor {
@@ -203,6 +219,7 @@ static bool tensor_bytes(struct gguf_tensor *t, struct err *e)
         n *= len;
     }
     t->type_name = type->name;
+    t->weight = type->weight;
     t->n_bytes = n;
     return true;
 }

@@ -12,6 +12,7 @@
 #ifndef GGUF_H
 #define GGUF_H
 #include "err.h"
+#include "flashdec.h"
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,7 +59,7 @@ struct gguf_kv {
     };
 };
 
-enum { GGUF_MAX_DIMS = 4, GGML_F32 = 0, GGML_F16 = 1 };
+enum { GGUF_MAX_DIMS = 4, GGML_F32 = 0, GGML_F16 = 1, GGUF_NO_WEIGHT = -1 };
 
 struct gguf_tensor {
     struct gguf_str name;
@@ -66,6 +67,7 @@ struct gguf_tensor {
     uint64_t dims[GGUF_MAX_DIMS]; /* dims[0] is contiguous; those past n_dims are 1 */
     uint32_t type;                /* ggml's number */
     const char *type_name;        /* "F32" */
+    int weight;                   /* fdec_type, or GGUF_NO_WEIGHT: one that the library does not read */
     uint64_t offset;              /* in the data section */
     const unsigned char *data;
     uint64_t n_bytes;

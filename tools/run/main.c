@@ -19,7 +19,7 @@ enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, DEFAULT_N = 256 };
 
 static const char help[] =
     "usage: flashdec-run -m MODEL.gguf [options]\n"
-    "Decodes text from a GGUF model (llama architecture, F32 and F16 tensors) on an OpenCL device.\n"
+    "Decodes text from a GGUF model (llama architecture) on an OpenCL device.\n"
     "\n"
     "  -m, --model FILE       the model\n"
     "  -p, --prompt TEXT      the prompt, BOS put in front; without -p and --tokens the prompt is BOS alone\n"

@@ -107,15 +107,16 @@ static bool find_weight(const struct loader *l, const char *name, uint64_t n, ui
     const struct gguf_tensor *t = gguf_find_tensor(l->g, name);
     if (!t)
         return err_set(l->e, "tensor \"%s\" is missing", name);
-    if (t->type != GGML_F32 && (t->type != GGML_F16 || n == 0))
-        return err_set(l->e, "tensor \"%s\" has type %s, only F32%s can be run", name, t->type_name,
-                       n ? " and F16" : " vectors");
+    if (n == 0 && t->weight != FDEC_F32)
+        return err_set(l->e, "tensor \"%s\" has type %s, vectors must be F32", name, t->type_name);
+    if (t->weight == GGUF_NO_WEIGHT)
+        return err_set(l->e, "tensor \"%s\" has type %s, which cannot be run", name, t->type_name);
     if (t->dims[0] != k || t->dims[1] != (n ? n : 1) || t->dims[2] != 1 || t->dims[3] != 1)
         return err_set(l->e,
                        "tensor \"%s\" has shape [%" PRIu64 ", %" PRIu64 ", %" PRIu64 ", %" PRIu64 "], not [%" PRIu64
                        ", %" PRIu64 "] as the metadata says",
                        name, t->dims[0], t->dims[1], t->dims[2], t->dims[3], k, n ? n : 1);
-    *w = (struct weight){t, t->type == GGML_F16 ? FDEC_F16 : FDEC_F32, (uint32_t) n, (uint32_t) k, NULL};
+    *w = (struct weight){t, (fdec_type) t->weight, (uint32_t) n, (uint32_t) k, NULL};
     l->used[t - l->g->tensors] = true;
     return true;
 }
