@@ -136,9 +136,9 @@ static __attribute__((always_inline)) float2 quant_part(global const uchar *bloc
     global const half *d = (global const half *) block;
     return (float2) (vload_half(0, d) * scale, vload_half(1, d) * least);
 #else
-    const uint4 head = as_uint4(vload16(0, block)); /* d and dmin, a, b, c */
-    const uint2 scales = (uint2) (head.y & 0x3f3f3f3f, (head.w & 0x0f0f0f0f) | (head.y >> 2 & 0x30303030)),
-                mins = (uint2) (head.z & 0x3f3f3f3f, (head.w >> 4 & 0x0f0f0f0f) | (head.z >> 2 & 0x30303030));
+    const uint a = as_uint(vload4(1, block)), b = as_uint(vload4(2, block)), c = as_uint(vload4(3, block));
+    const uint2 scales = (uint2) (a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030)),
+                mins = (uint2) (b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030));
     float scale[8], least[8];
     vstore8(convert_float8(as_uchar8(scales)) * load_splat8_f16(block), 0, scale);
     vstore8(convert_float8(as_uchar8(mins)) * load_splat8_f16(block + 2), 0, least);
