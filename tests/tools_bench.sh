@@ -60,6 +60,8 @@ refused 2 '--contexts 16,0,32: ' attn --contexts 16,0,32
 refused 2 '--contexts 16,32,64,: ' attn --contexts 16,32,64,
 refused 2 'exclude each other' attn --context 16 --contexts 16,32,64
 refused 2 '--kv f: ' attn --kv f
+refused 2 '--layout tbgd: ' attn --layout tbgd
+refused 2 '--layout is no option of linear' linear --layout bgtd
 refused 2 '--scheme fast: ' attn --scheme fast
 refused 2 '--weights q4_0: ' linear --weights q4_0
 refused 2 '--impl online: ' linear --impl online
@@ -94,6 +96,9 @@ has '"problem":"attn:bf16/q8_0 b=1 h=8/2 d=64/32 q=3 n=300 window=200 act=f16"'
 has '"peers":[]'
 lines attn 1 attn --heads 8 --kv-heads 2 --head-dim 64 --context 300 --kv q8_0 --page-size 7
 has '"problem":"attn:q8_0 b=1 h=8/2 d=64 n=300 page=7"'
+for page in '' '--page-size 7'; do # keys and values of unlike width, and heads that no other layout puts in the same place
+    lines attn 1 attn --batch 2 --heads 6 --kv-heads 3 --head-dim 64 --v-head-dim 32 --context 300 --layout bgtd $page
+done
 lines any 4 attn --heads 4 --head-dim 32 --no-peers --contexts 200,400,800
 has '"op":"fit","problem":"attn:f16 h=4/4 d=32 b=1"'
 "$bench" attn --heads 4 --head-dim 32 --no-peers --rounds 3 --contexts 200,400,800 >"$dir/out" 2>"$dir/err" || wrong '--contexts for people'

@@ -21,6 +21,7 @@ static const char help[] =
     "          --context T (2048)  --contexts T,T,T,... (a line each, then the fit time = a + b * T)\n"
     "          --kv f32|f16|bf16|q8_0 (f16)  --v-type T (as K's)  --act f32|f16|bf16, of q and out (f32)\n"
     "          --q-len Q, 1..64 (1)  --window W (all keys)  --page-size P (contiguous)\n"
+    "          --layout btgd|bgtd, of the cache, or of each page of it (btgd)\n"
     "          --scheme unified|online|pair (the library's choice)\n"
     "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
     "          --impl gemv|flat|gemm (the library's choice)  --sweep (M = 1..64, a line each)  --act f32 (no other "
@@ -46,7 +47,7 @@ static const struct {
 
 /* clang-format off */
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
-       KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
+       LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
        PACKED, SWEEP, ACT,
        ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
@@ -68,6 +69,7 @@ static struct flag {
     [Q_LEN]     = {"q-len", ATTN, .max = 64, .number = 1},
     [WINDOW]    = {"window", ATTN, .max = INT32_MAX},
     [PAGE_SIZE] = {"page-size", ATTN, .max = INT32_MAX},
+    [LAYOUT]    = {"layout", ATTN, .values = "btgd bgtd", .word = "btgd"},
     [KV]        = {"kv", ATTN, .values = "f32 f16 bf16 q8_0", .word = "f16"},
     [V_TYPE]    = {"v-type", ATTN, .values = "f32 f16 bf16 q8_0"},
     [SCHEME]    = {"scheme", ATTN, .values = "unified online pair"},
@@ -233,6 +235,14 @@ static void print_attn(char text[PROBLEM_TEXT])
         append(text, PROBLEM_TEXT, " window=%" PRId64, flags[WINDOW].number);
 }
 
+/* [B, G, T, D] by strides: the tokens of one kv head in one piece. */
+static void heads_first(struct attn_problem *p)
+{
+    const int64_t tokens = p->kv.page_size ? p->kv.page_size : p->kv.capacity;
+    p->kv.k.token_stride = p->head_dim, p->kv.k.head_stride = tokens * p->head_dim;
+    p->kv.v.token_stride = p->v_head_dim, p->kv.v.head_stride = tokens * p->v_head_dim;
+}
+
 static bool make_problem(enum command command, struct problem *p)
 {
     char text[PROBLEM_TEXT] = "", why[256] = "";
@@ -245,7 +255,11 @@ static bool make_problem(enum command command, struct problem *p)
         snprintf(text, sizeof text, "softmax:f32 rows=%" PRId64 " cols=%" PRId64, flags[ROWS].number,
                  flags[COLS].number);
     }
-    return problem_parse(text, p, why, sizeof why) || usage("%s: %s", text, why);
+    if (!problem_parse(text, p, why, sizeof why))
+        return usage("%s: %s", text, why);
+    if (command == ATTN && !strcmp(flags[LAYOUT].word, "bgtd"))
+        heads_first(&p->attn);
+    return true;
 }
 
 static enum outcome bench_usual(struct bench *b)
