@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 # tools_bench.sh - flashdec-bench: JSON lines, forced choices, exit statuses. Nothing here depends on speed
 #
-#     tools_bench.sh FLASHDEC-BENCH JSONKEYS
+#     tools_bench.sh FLASHDEC-BENCH JSONKEYS LIBRARY...     LIBRARY: what the benchmark was built to compare with
 set -u
 bench=$1 jsonkeys=$2
+shift 2
+libraries=$*
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 failed=0
@@ -66,6 +68,10 @@ refused 2 '--scheme fast: ' attn --scheme fast
 refused 2 '--weights q4_0: ' linear --weights q4_0
 refused 2 '--impl online: ' linear --impl online
 refused 2 '--packed: ' linear --packed
+refused 2 '--sweep and --m exclude each other' linear --sweep --m 4
+refused 2 '--sweep is no option of attn' attn --sweep
+refused 2 '--clblast-tuned and --no-peers exclude each other' linear --no-peers --clblast-tuned "$dir/none.json"
+refused 2 '--seconds 0: ' softmax --seconds 0
 refused 2 '--rounds 0: ' softmax --rounds 0
 refused 2 'attn:f16' attn --heads 3 --kv-heads 2
 refused 2 'attn:f16' attn --head-dim 1000
@@ -104,10 +110,36 @@ has '"op":"fit","problem":"attn:f16 h=4/4 d=32 b=1"'
 "$bench" attn --heads 4 --head-dim 32 --no-peers --rounds 3 --contexts 200,400,800 >"$dir/out" 2>"$dir/err" || wrong '--contexts for people'
 has 'us * context, largest relative residual'
 lines linear 1 linear --m 3 --n 200 --k 333 --weights f32
+for library in $libraries; do
+    if [ "$library" = clblast ]; then
+        has '"clblast W[N,K]"'
+        has '"clblast W[K,N]"'
+        has '"clblast gemv"'
+    elif grep -qE '"device":"(pthread|cpu)' "$dir/out"; then
+        has "\"$library\""
+    fi
+done
 for impl in gemv flat gemm; do
     lines linear 1 linear --m 2 --n 256 --k 256 --impl $impl --no-peers
 done
-lines linear 64 linear --n 64 --k 64 --sweep --no-peers --rounds 1
+
+# a sweep: 64 lines and the verdicts
+lines linear 65 linear --n 64 --k 200 --weights f32 --sweep --seconds 1
+has '"op":"sweep","problem":"linear:f32 n=64 k=200"'
+"$bench" linear --n 64 --k 64 --sweep --no-peers --rounds 1 >"$dir/out" 2>"$dir/err" || wrong '--sweep for people'
+[ "$(grep -c '^linear:f16 m=' "$dir/out")" -eq 64 ] || wrong 'one line for each M'
+has 'sweep of linear:f16 n=64 k=64: step: '
+
+# parameters as a tuner of CLBlast leaves them
+case " $libraries " in *' clblast '*)
+    echo '{"kernel_family": "xgemm_direct_2", "best_parameters":
+          "KWID=2 MDIMAD=8 MDIMCD=8 NDIMBD=8 NDIMCD=8 PADA=1 PADB=1 VWMD=1 VWND=1 WGD=8"}' >"$dir/direct.json"
+    lines linear 1 linear --m 3 --n 64 --k 64 --weights f32 --clblast-tuned "$dir/direct.json"
+    has '"clblast tuned W[N,K]"'
+    echo '{"kernel_family": "xgemm_direct_2", "best_parameters": "WGD=8"}' >"$dir/direct.json"
+    refused 1 "CLBlast's error" linear --weights f32 --clblast-tuned "$dir/direct.json"
+    refused 1 'not what a tuner of CLBlast writes' linear --weights f32 --clblast-tuned "$jsonkeys"
+esac
 for impl in three-pass online two-pass; do
     lines softmax 1 softmax --rows 2 --cols 5000 --impl $impl
 done

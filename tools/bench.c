@@ -24,8 +24,9 @@ static const char help[] =
     "          --layout btgd|bgtd, of the cache, or of each page of it (btgd)\n"
     "          --scheme unified|online|pair (the library's choice)\n"
     "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
-    "          --impl gemv|flat|gemm (the library's choice)  --sweep (M = 1..64, a line each)  --act f32 (no other "
-    "yet)\n"
+    "          --impl gemv|flat|gemm (the library's choice)  --act f32 (no other yet)\n"
+    "          --sweep      M = 1..64 in turn, a line each, then whether a row more ever costs more than it must\n"
+    "          --clblast-tuned FILE,...  CLBlast with parameters from the JSON files of its own tuners\n"
     "softmax:  --rows R (1)  --cols C (32000)  --impl three-pass|online|two-pass (the library's choice)\n"
     "all:      some usual problems, about two minutes\n"
     "\n"
@@ -33,6 +34,7 @@ static const char help[] =
     "          --device D     index, P:D, pci:..., uuid:... or part of a name (default: FLASHDEC_DEVICE, else a GPU "
     "first)\n"
     "          --rounds R     samples of everything, 1..1001 (15)\n"
+    "          --seconds S    no further round after S seconds of them (no limit)\n"
     "          --no-peers     do not time other libraries\n"
     "          --help  --version\n"
     "\n"
@@ -48,8 +50,8 @@ static const struct {
 /* clang-format off */
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
        LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
-       PACKED, SWEEP, ACT,
-       ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
+       PACKED, SWEEP, CLBLAST_TUNED, ACT,
+       ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
 static struct flag {
@@ -79,12 +81,14 @@ static struct flag {
     [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
     [PACKED]    = {.name = "packed", .commands = LINEAR},
     [SWEEP]     = {.name = "sweep", .commands = LINEAR},
+    [CLBLAST_TUNED] = {"clblast-tuned", LINEAR, .values = ""},
     [ACT]       = {"act", ATTN | LINEAR, .values = "f32 f16 bf16", .word = "f32"},
     [ROWS]      = {"rows", SOFTMAX, .max = INT32_MAX, .number = 1},
     [COLS]      = {"cols", SOFTMAX, .max = INT32_MAX, .number = 32000},
     [IMPL]      = {"impl", LINEAR | SOFTMAX, .values = ""},
     [DEVICE]    = {"device", EVERY, .values = ""},
     [ROUNDS]    = {"rounds", EVERY, .max = MAX_ROUNDS, .number = 15},
+    [SECONDS]   = {"seconds", EVERY, .max = INT32_MAX},
     [JSON]      = {.name = "json", .commands = EVERY},
     [NO_PEERS]  = {.name = "no-peers", .commands = EVERY},
     [HELP]      = {.name = "help", .commands = EVERY},
@@ -204,6 +208,10 @@ static bool parse(int argc, char **argv, enum command *command)
         return usage("--act %s: linear takes f32 alone", flags[ACT].word);
     if (flags[CONTEXT].given && flags[CONTEXTS].given)
         return usage("--context and --contexts exclude each other");
+    if (flags[SWEEP].given && flags[M].given)
+        return usage("--sweep and --m exclude each other");
+    if (flags[CLBLAST_TUNED].given && flags[NO_PEERS].given)
+        return usage("--clblast-tuned and --no-peers exclude each other");
     if (flags[PACKED].given)
         return usage("--packed: this version reads weights as they lie in the file");
     if (flags[CONTEXTS].given && !parse_contexts(flags[CONTEXTS].word))
@@ -274,18 +282,6 @@ static enum outcome bench_usual(struct bench *b)
     return worst;
 }
 
-static enum outcome bench_sweep(struct bench *b, struct problem *p, const char *family)
-{
-    enum outcome worst = BENCH_OK;
-    for (p->linear.m = 1; p->linear.m <= 64; p->linear.m++) {
-        const enum outcome o = bench_problem(b, p, family);
-        worst = MAX(worst, o);
-        if (o == BENCH_REFUSED)
-            break;
-    }
-    return worst;
-}
-
 /* A line for each context, then the fit, if all of them were timed. */
 static enum outcome bench_contexts(struct bench *b, const char *family)
 {
@@ -318,13 +314,26 @@ static enum outcome bench_command(struct bench *b, enum command command, struct 
     return flags[SWEEP].given ? bench_sweep(b, p, family) : bench_problem(b, p, family);
 }
 
+static fdec_status take_tuned(struct bench *b, const char *files)
+{
+    b->clblast_tuned = true;
+#ifdef HAVE_CLBLAST
+    return clblast_override(b->session.device, files);
+#else
+    return fail(FDEC_E_UNSUPPORTED, "--clblast-tuned %s: built without CLBlast", files);
+#endif
+}
+
 static fdec_status bench_open(struct bench *b)
 {
     fdec_status st = FDEC_OK;
     b->rounds = (int) flags[ROUNDS].number;
+    b->seconds = (double) flags[SECONDS].number;
     b->json = flags[JSON].given;
     b->peers = !flags[NO_PEERS].given;
     try_st(session_open(flags[DEVICE].word, &b->session));
+    if (flags[CLBLAST_TUNED].given)
+        try_st(take_tuned(b, flags[CLBLAST_TUNED].word));
     try_st(roof_create(b->session.context, b->session.device, b->session.queue, &b->roof));
     st = roof_cache_bytes(b->roof, &b->cache_bytes);
 out:
