@@ -69,6 +69,7 @@ refused 2 '--weights q4_0: ' linear --weights q4_0
 refused 2 '--impl online: ' linear --impl online
 refused 2 '--packed: ' linear --packed
 refused 2 '--sweep and --m exclude each other' linear --sweep --m 4
+refused 2 '--svg plots a --sweep' linear --svg "$dir/sweep.svg"
 refused 2 '--sweep is no option of attn' attn --sweep
 refused 2 '--clblast-tuned and --no-peers exclude each other' linear --no-peers --clblast-tuned "$dir/none.json"
 refused 2 '--seconds 0: ' softmax --seconds 0
@@ -123,12 +124,23 @@ for impl in gemv flat gemm; do
     lines linear 1 linear --m 2 --n 256 --k 256 --impl $impl --no-peers
 done
 
-# a sweep: 64 lines and the verdicts
-lines linear 65 linear --n 64 --k 200 --weights f32 --sweep --seconds 1
+# a sweep: 64 lines and the verdicts; the picture is XML with one line in it for each series
+one_path_each='
+import sys, xml.etree.ElementTree as tree
+series = [g for g in tree.parse(sys.argv[1]).iter() if g.get("id", "").startswith("gnuplot_plot_")]
+paths = [sum(1 for e in g.iter() if e.tag.endswith("}path")) for g in series]
+assert paths == [1] * int(sys.argv[2]), paths'
+lines linear 65 linear --n 64 --k 200 --weights f32 --sweep --seconds 1 --svg "$dir/sweep.svg"
 has '"op":"sweep","problem":"linear:f32 n=64 k=200"'
+series=$(grep -m 1 '"problem":"linear:f32 m=64 ' "$dir/out" | grep -o '"speedup"' | wc -l)
+python3 -c "$one_path_each" "$dir/sweep.svg" $((series + 2)) 2>"$dir/err" || wrong 'the SVG of a sweep'
+[ -z "$(ls "$dir" | grep 'svg.')" ] || wrong 'a temporary file beside the SVG'
 "$bench" linear --n 64 --k 64 --sweep --no-peers --rounds 1 >"$dir/out" 2>"$dir/err" || wrong '--sweep for people'
 [ "$(grep -c '^linear:f16 m=' "$dir/out")" -eq 64 ] || wrong 'one line for each M'
 has 'sweep of linear:f16 n=64 k=64: step: '
+env PATH="$dir" "$bench" linear --sweep --svg "$dir/none.svg" >"$dir/out" 2>"$dir/err" && wrong 'exit 0 without gnuplot'
+grep -q 'needs gnuplot' "$dir/err" || wrong 'the missing gnuplot is not told'
+[ -e "$dir/none.svg" ] && wrong 'an SVG without gnuplot'
 
 # parameters as a tuner of CLBlast leaves them
 case " $libraries " in *' clblast '*)

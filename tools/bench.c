@@ -26,6 +26,7 @@ static const char help[] =
     "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
     "          --impl gemv|flat|gemm (the library's choice)  --act f32 (no other yet)\n"
     "          --sweep      M = 1..64 in turn, a line each, then whether a row more ever costs more than it must\n"
+    "          --svg FILE   plots the sweep, by gnuplot\n"
     "          --clblast-tuned FILE,...  CLBlast with parameters from the JSON files of its own tuners\n"
     "softmax:  --rows R (1)  --cols C (32000)  --impl three-pass|online|two-pass (the library's choice)\n"
     "all:      some usual problems, about two minutes\n"
@@ -50,7 +51,7 @@ static const struct {
 /* clang-format off */
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
        LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
-       PACKED, SWEEP, CLBLAST_TUNED, ACT,
+       PACKED, SWEEP, SVG, CLBLAST_TUNED, ACT,
        ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
@@ -81,6 +82,7 @@ static struct flag {
     [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
     [PACKED]    = {.name = "packed", .commands = LINEAR},
     [SWEEP]     = {.name = "sweep", .commands = LINEAR},
+    [SVG]       = {"svg", LINEAR, .values = ""},
     [CLBLAST_TUNED] = {"clblast-tuned", LINEAR, .values = ""},
     [ACT]       = {"act", ATTN | LINEAR, .values = "f32 f16 bf16", .word = "f32"},
     [ROWS]      = {"rows", SOFTMAX, .max = INT32_MAX, .number = 1},
@@ -210,6 +212,8 @@ static bool parse(int argc, char **argv, enum command *command)
         return usage("--context and --contexts exclude each other");
     if (flags[SWEEP].given && flags[M].given)
         return usage("--sweep and --m exclude each other");
+    if (flags[SVG].given && !flags[SWEEP].given)
+        return usage("--svg plots a --sweep");
     if (flags[CLBLAST_TUNED].given && flags[NO_PEERS].given)
         return usage("--clblast-tuned and --no-peers exclude each other");
     if (flags[PACKED].given)
@@ -311,7 +315,7 @@ static enum outcome bench_command(struct bench *b, enum command command, struct 
         return bench_usual(b);
     if (flags[CONTEXTS].given)
         return bench_contexts(b, family);
-    return flags[SWEEP].given ? bench_sweep(b, p, family) : bench_problem(b, p, family);
+    return flags[SWEEP].given ? bench_sweep(b, p, family, flags[SVG].word) : bench_problem(b, p, family);
 }
 
 static fdec_status take_tuned(struct bench *b, const char *files)
@@ -331,6 +335,8 @@ static fdec_status bench_open(struct bench *b)
     b->seconds = (double) flags[SECONDS].number;
     b->json = flags[JSON].given;
     b->peers = !flags[NO_PEERS].given;
+    if (flags[SVG].given) /* not after minutes of measuring */
+        try_st(plot_ready());
     try_st(session_open(flags[DEVICE].word, &b->session));
     if (flags[CLBLAST_TUNED].given)
         try_st(take_tuned(b, flags[CLBLAST_TUNED].word));

@@ -2,7 +2,7 @@
  * bench.h - flashdec-bench: what its files share
  *
  * bench.c reads the command line and walks the problems; bench_run.c checks and times them; bench_print.c prints them;
- * bench_sweep.c judges a sweep over M; bench_peers.c, bench_clblast.c and bench_openblas.c
+ * bench_sweep.c judges a sweep over M, and bench_plot.c draws it; bench_peers.c, bench_clblast.c and bench_openblas.c
  * hold what the library is compared with. */
 #ifndef BENCH_H
 #define BENCH_H
@@ -81,8 +81,8 @@ fdec_status sitting_check(struct point *pt, const struct runner *r, bool *right,
 
 /* Checks, times and prints one problem: exactly one line, or none and a message. */
 enum outcome bench_problem(struct bench *b, const struct problem *p, const char *family);
-/* M = 1..64 of p in one sitting: a line each, then the verdicts. */
-enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *family);
+/* M = 1..64 of p in one sitting: a line each, then the verdicts. svg: NULL, or the file that it is plotted into. */
+enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *family, const char *svg);
 
 /* ---- output ---- */
 
@@ -107,6 +107,10 @@ struct verdicts {
 extern const char *const rule_names[N_RULES];
 extern const double rule_limits[N_RULES];
 void bench_print_verdicts(struct bench *b, const struct sitting *s, const struct verdicts *v);
+
+fdec_status plot_ready(void); /* is there a gnuplot? */
+/* t(M) of a sweep, its floor and its peers as SVG. The file is there as a whole or not at all. */
+fdec_status plot_sweep(const struct sitting *s, const char *path);
 
 /* ---- peers ---- */
 

@@ -44,7 +44,7 @@ static void judge_all(const struct sitting *s, struct verdicts *v)
     }
 }
 
-enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *family)
+enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *family, const char *svg)
 {
     static struct problem problems[MAX_M];
     struct verdicts v = {0};
@@ -53,12 +53,16 @@ enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *f
         problems[m - 1] = *p;
         problems[m - 1].linear.m = m;
     }
-    const enum outcome o = sitting_open(b, problems, MAX_M, family, &s);
+    enum outcome o = sitting_open(b, problems, MAX_M, family, &s);
     for (int i = 0; s && i < MAX_M; i++)
         bench_print(b, &s->points[i]);
     if (s) {
         judge_all(s, &v);
         bench_print_verdicts(b, s, &v);
+    }
+    if (s && svg && plot_sweep(s, svg)) {
+        fprintf(stderr, "flashdec-bench: %s\n", fdec_last_error());
+        o = BENCH_ERROR;
     }
     sitting_close(&s);
     return o;
