@@ -17,7 +17,14 @@ static const char *const keys[] = {
 static const char *const fit_keys[] = {
     "op", "problem", "device", "driver", "a_us", "b_us_per_token", "max_relative_residual",
 };
-enum { N_KEYS = sizeof keys / sizeof *keys, N_FIT_KEYS = sizeof fit_keys / sizeof *fit_keys };
+static const char *const sweep_keys[] = {"op", "problem", "device", "driver", "step", "pad", "violations"};
+static const char *const rule_keys[] = {"limit", "checked", "violated", "worst_m", "worst_ratio"};
+enum {
+    N_KEYS = sizeof keys / sizeof *keys,
+    N_FIT_KEYS = sizeof fit_keys / sizeof *fit_keys,
+    N_SWEEP_KEYS = sizeof sweep_keys / sizeof *sweep_keys,
+    N_RULE_KEYS = sizeof rule_keys / sizeof *rule_keys
+};
 
 static int line_number, n_wrong;
 
@@ -67,6 +74,40 @@ static void check_fit(const json_t *o)
     expect(worst >= 0 && worst < 10, "max_relative_residual is not in 0..10");
 }
 
+static json_int_t count(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    expect(json_is_integer(v) && json_integer_value(v) >= 0, key);
+    return json_integer_value(v);
+}
+
+/* The line behind those of --sweep. Whether a rule holds depends on the machine; that the counts fit does not. */
+static void check_sweep(const json_t *o)
+{
+    size_t i, listed[2] = {0};
+    json_t *v;
+    check_keys(o, sweep_keys, N_SWEEP_KEYS);
+    for (i = 1; i < 4; i++)
+        check_text(o, sweep_keys[i]);
+    json_array_foreach(json_object_get(o, "violations"), i, v)
+    {
+        const char *rule = json_string_value(json_object_get(v, "rule"));
+        const int pad = rule && !strcmp(rule, "pad");
+        expect(rule && (pad || !strcmp(rule, "step")), "rule of a violation");
+        expect(count(v, "m") >= 2 && count(v, "m") <= 64, "m of a violation is not in 2..64");
+        expect(number(v, "ratio") > number(json_object_get(o, pad ? "pad" : "step"), "limit"), "a violation within");
+        listed[pad]++;
+    }
+    for (int pad = 0; pad < 2; pad++) {
+        const json_t *rule = json_object_get(o, pad ? "pad" : "step");
+        check_keys(rule, rule_keys, N_RULE_KEYS);
+        expect(count(rule, "violated") == (json_int_t) listed[pad], "violated is not how many are listed");
+        expect(count(rule, "checked") <= 63 && (!pad || count(rule, "checked") == 63), "checked");
+        expect((number(rule, "limit") < json_number_value(json_object_get(rule, "worst_ratio"))) == (listed[pad] > 0),
+               "worst_ratio and the violations");
+    }
+}
+
 static int near(double a, double b)
 {
     return fabs(a - b) <= 1e-6 * fabs(b);
@@ -114,8 +155,8 @@ static void check_line(const char *line, const char *op)
         return;
     }
     const char *own = json_string_value(json_object_get(o, "op"));
-    if (own && !strcmp(own, "fit")) {
-        check_fit(o);
+    if (own && (!strcmp(own, "fit") || !strcmp(own, "sweep"))) {
+        (*own == 'f' ? check_fit : check_sweep)(o);
         json_decref(o);
         return;
     }

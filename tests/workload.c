@@ -30,6 +30,7 @@ struct workload {
     cl_mem (*sets)[MAX_BUFFERS];
     cl_mem work;
     size_t work_bytes, work_used; /* of all there is, guard included; of the last run's plan */
+    int64_t rows;                 /* of x and y in use (linear) */
     uint64_t hash;
     unsigned char *got[MAX_BUFFERS]; /* buffers of outputs as the last check read them, by operand */
 };
@@ -139,6 +140,7 @@ fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct 
     w->ctx = ctx;
     w->queue = queue;
     w->spec = *spec;
+    w->rows = spec->problem.linear.m;
     require("workload", spec->n_sets >= 1 && spec->problem.op <= OP_SOFTMAX);
     require("workload", !spec->in_place || spec->problem.op != OP_LINEAR || spec->residual);
     try_alloc(w->sets = calloc((size_t) spec->n_sets, sizeof *w->sets));
@@ -234,11 +236,16 @@ out:
     return st;
 }
 
-static fdec_buffer buffer_of(const struct workload *w, int set, int i)
+fdec_buffer workload_operand(const struct workload *w, int set, int i)
 {
     if (i == w->out && w->alias >= 0)
         i = w->alias;
     return w->in.at[i].n ? (fdec_buffer){w->sets[set][i], offset_of(w, i)} : (fdec_buffer){NULL, 0};
+}
+
+void workload_take_rows(struct workload *w, int64_t m)
+{
+    w->rows = m;
 }
 
 static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
@@ -267,7 +274,7 @@ static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_b
         {&a.lse, ATTN_LSE},
     };
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
-        *list[i].to = buffer_of(w, set, list[i].operand);
+        *list[i].to = workload_operand(w, set, list[i].operand);
     a.batch = (uint32_t) p->batch, a.max_len = (uint32_t) p->len, a.q_len = (uint32_t) p->q_len;
     if (a.q_starts.mem)
         a.n_q = (uint32_t) w->in.n_q;
@@ -284,12 +291,12 @@ static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_b
 static fdec_status run_linear(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
 {
     fdec_linear_args a = FDEC_LINEAR_ARGS_INIT;
-    a.m = (uint32_t) w->spec.problem.linear.m;
-    a.x = buffer_of(w, set, LINEAR_X);
-    a.w = buffer_of(w, set, LINEAR_W);
-    a.bias = buffer_of(w, set, LINEAR_BIAS);
-    a.residual = buffer_of(w, set, LINEAR_RESIDUAL);
-    a.y = buffer_of(w, set, LINEAR_Y);
+    a.m = (uint32_t) w->rows;
+    a.x = workload_operand(w, set, LINEAR_X);
+    a.w = workload_operand(w, set, LINEAR_W);
+    a.bias = workload_operand(w, set, LINEAR_BIAS);
+    a.residual = workload_operand(w, set, LINEAR_RESIDUAL);
+    a.y = workload_operand(w, set, LINEAR_Y);
     a.workspace = work;
     return fdec_linear_run(plan, w->queue, &a, 0, NULL, event);
 }
@@ -298,9 +305,9 @@ static fdec_status run_softmax(struct workload *w, fdec_plan *plan, int set, fde
 {
     fdec_softmax_args a = FDEC_SOFTMAX_ARGS_INIT;
     a.rows = (uint32_t) w->spec.problem.softmax.rows;
-    a.x = buffer_of(w, set, SOFTMAX_X);
-    a.y = buffer_of(w, set, SOFTMAX_Y);
-    a.lse = buffer_of(w, set, SOFTMAX_LSE);
+    a.x = workload_operand(w, set, SOFTMAX_X);
+    a.y = workload_operand(w, set, SOFTMAX_Y);
+    a.lse = workload_operand(w, set, SOFTMAX_LSE);
     a.workspace = work;
     return fdec_softmax_run(plan, w->queue, &a, 0, NULL, event);
 }
@@ -389,6 +396,14 @@ static bool unchanged(const struct workload *w, int layout, const unsigned char 
     return true;
 }
 
+/* What element j of output i must be: rows that are not in use stay as they were. */
+static double want_at(const struct workload *w, int i, const double *want, size_t j)
+{
+    const struct problem *p = &w->spec.problem;
+    const bool out_of_use = p->op == OP_LINEAR && i == w->out && j >= (size_t) (w->rows * p->linear.n);
+    return out_of_use ? REF_UNTOUCHED : want[j];
+}
+
 /* The guards, and the elements that are REF_UNTOUCHED. */
 static bool rest_holds(const struct workload *w, int i, int layout, const double *want, char *text, size_t n)
 {
@@ -398,7 +413,7 @@ static bool rest_holds(const struct workload *w, int i, int layout, const double
     bool same = before && unchanged(w, layout, w->got[i], before, 0, from, text, n) &&
                 unchanged(w, layout, w->got[i], before, to, buffer_bytes(w, layout), text, n);
     for (size_t j = 0; same && j < w->in.at[i].n; j++)
-        if (want[j] == REF_UNTOUCHED)
+        if (want_at(w, i, want, j) == REF_UNTOUCHED)
             same = unchanged(w, layout, w->got[i], before, from + j * element, from + (j + 1) * element, text, n);
     free(before);
     return same;
@@ -422,8 +437,9 @@ static bool check_output(struct workload *w, int i, const double *want, const do
     const unsigned char *got = w->got[i] + offset_of(w, layout);
     w->hash = hash64(got, operand_bytes(w, i), w->hash);
     for (size_t j = 0; j < count; j++) {
+        const double wanted = want_at(w, i, want, j);
         const double e =
-            want[j] == REF_UNTOUCHED ? 0 : error_of(type, value_at(type, got, j), want[j], bound[j], i != w->out);
+            wanted == REF_UNTOUCHED ? 0 : error_of(type, value_at(type, got, j), wanted, bound[j], i != w->out);
         if (e > over) {
             over = e;
             worst = j;

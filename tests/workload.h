@@ -59,6 +59,12 @@ void workload_destroy(struct workload **w);
 /* The reference of a spec, without OpenCL (the tuner's parent may call it), into a file for spec.reference_file. */
 fdec_status workload_write_reference(const struct workload_spec *spec, const char *path);
 
+/* Linear: from now on runs and checks take the first m rows of x and y alone; the others of y must stay as they were.
+ * So one workload serves a plan for every M up to its problem's, operands and reference being made once. */
+void workload_take_rows(struct workload *w, int64_t m);
+/* Where operand i (enum linear_buffer and the like) of a set lies; no mem: it is absent. For other libraries' runs. */
+fdec_buffer workload_operand(const struct workload *w, int set, int i);
+
 /* Poisons the outputs (and guard bands) of set 0. Blocking. */
 fdec_status workload_poison(struct workload *w);
 /* Enqueues one run of the plan on operand set `set`. The workspace is the workload's, sized for the plan. */

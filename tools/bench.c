@@ -21,10 +21,13 @@ static const char help[] =
     "          --context T (2048)  --contexts T,T,T,... (a line each, then the fit time = a + b * T)\n"
     "          --kv f32|f16|bf16|q8_0 (f16)  --v-type T (as K's)  --act f32|f16|bf16, of q and out (f32)\n"
     "          --q-len Q, 1..64 (1)  --window W (all keys)  --page-size P (contiguous)\n"
+    "          --layout btgd|bgtd, of the cache, or of each page of it (btgd)\n"
     "          --scheme unified|online|pair (the library's choice)\n"
     "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
-    "          --impl gemv|flat|gemm (the library's choice)  --sweep (M = 1..64, a line each)  --act f32 (no other "
-    "yet)\n"
+    "          --impl gemv|flat|gemm (the library's choice)  --act f32 (no other yet)\n"
+    "          --sweep      M = 1..64 in turn, a line each, then whether a row more ever costs more than it must\n"
+    "          --svg FILE   plots the sweep, by gnuplot\n"
+    "          --clblast-tuned FILE,...  CLBlast with parameters from the JSON files of its own tuners\n"
     "softmax:  --rows R (1)  --cols C (32000)  --impl three-pass|online|two-pass (the library's choice)\n"
     "all:      some usual problems, about two minutes\n"
     "\n"
@@ -32,6 +35,7 @@ static const char help[] =
     "          --device D     index, P:D, pci:..., uuid:... or part of a name (default: FLASHDEC_DEVICE, else a GPU "
     "first)\n"
     "          --rounds R     samples of everything, 1..1001 (15)\n"
+    "          --seconds S    no further round after S seconds of them (no limit)\n"
     "          --no-peers     do not time other libraries\n"
     "          --help  --version\n"
     "\n"
@@ -46,9 +50,9 @@ static const struct {
 
 /* clang-format off */
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
-       KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
-       PACKED, SWEEP, ACT,
-       ROWS, COLS, IMPL, DEVICE, ROUNDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
+       LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
+       PACKED, SWEEP, SVG, CLBLAST_TUNED, ACT,
+       ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
 static struct flag {
@@ -68,6 +72,7 @@ static struct flag {
     [Q_LEN]     = {"q-len", ATTN, .max = 64, .number = 1},
     [WINDOW]    = {"window", ATTN, .max = INT32_MAX},
     [PAGE_SIZE] = {"page-size", ATTN, .max = INT32_MAX},
+    [LAYOUT]    = {"layout", ATTN, .values = "btgd bgtd", .word = "btgd"},
     [KV]        = {"kv", ATTN, .values = "f32 f16 bf16 q8_0", .word = "f16"},
     [V_TYPE]    = {"v-type", ATTN, .values = "f32 f16 bf16 q8_0"},
     [SCHEME]    = {"scheme", ATTN, .values = "unified online pair"},
@@ -77,12 +82,15 @@ static struct flag {
     [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
     [PACKED]    = {.name = "packed", .commands = LINEAR},
     [SWEEP]     = {.name = "sweep", .commands = LINEAR},
+    [SVG]       = {"svg", LINEAR, .values = ""},
+    [CLBLAST_TUNED] = {"clblast-tuned", LINEAR, .values = ""},
     [ACT]       = {"act", ATTN | LINEAR, .values = "f32 f16 bf16", .word = "f32"},
     [ROWS]      = {"rows", SOFTMAX, .max = INT32_MAX, .number = 1},
     [COLS]      = {"cols", SOFTMAX, .max = INT32_MAX, .number = 32000},
     [IMPL]      = {"impl", LINEAR | SOFTMAX, .values = ""},
     [DEVICE]    = {"device", EVERY, .values = ""},
     [ROUNDS]    = {"rounds", EVERY, .max = MAX_ROUNDS, .number = 15},
+    [SECONDS]   = {"seconds", EVERY, .max = INT32_MAX},
     [JSON]      = {.name = "json", .commands = EVERY},
     [NO_PEERS]  = {.name = "no-peers", .commands = EVERY},
     [HELP]      = {.name = "help", .commands = EVERY},
@@ -202,6 +210,12 @@ static bool parse(int argc, char **argv, enum command *command)
         return usage("--act %s: linear takes f32 alone", flags[ACT].word);
     if (flags[CONTEXT].given && flags[CONTEXTS].given)
         return usage("--context and --contexts exclude each other");
+    if (flags[SWEEP].given && flags[M].given)
+        return usage("--sweep and --m exclude each other");
+    if (flags[SVG].given && !flags[SWEEP].given)
+        return usage("--svg plots a --sweep");
+    if (flags[CLBLAST_TUNED].given && flags[NO_PEERS].given)
+        return usage("--clblast-tuned and --no-peers exclude each other");
     if (flags[PACKED].given)
         return usage("--packed: this version reads weights as they lie in the file");
     if (flags[CONTEXTS].given && !parse_contexts(flags[CONTEXTS].word))
@@ -233,6 +247,14 @@ static void print_attn(char text[PROBLEM_TEXT])
         append(text, PROBLEM_TEXT, " window=%" PRId64, flags[WINDOW].number);
 }
 
+/* [B, G, T, D] by strides: the tokens of one kv head in one piece. */
+static void heads_first(struct attn_problem *p)
+{
+    const int64_t tokens = p->kv.page_size ? p->kv.page_size : p->kv.capacity;
+    p->kv.k.token_stride = p->head_dim, p->kv.k.head_stride = tokens * p->head_dim;
+    p->kv.v.token_stride = p->v_head_dim, p->kv.v.head_stride = tokens * p->v_head_dim;
+}
+
 static bool make_problem(enum command command, struct problem *p)
 {
     char text[PROBLEM_TEXT] = "", why[256] = "";
@@ -245,7 +267,11 @@ static bool make_problem(enum command command, struct problem *p)
         snprintf(text, sizeof text, "softmax:f32 rows=%" PRId64 " cols=%" PRId64, flags[ROWS].number,
                  flags[COLS].number);
     }
-    return problem_parse(text, p, why, sizeof why) || usage("%s: %s", text, why);
+    if (!problem_parse(text, p, why, sizeof why))
+        return usage("%s: %s", text, why);
+    if (command == ATTN && !strcmp(flags[LAYOUT].word, "bgtd"))
+        heads_first(&p->attn);
+    return true;
 }
 
 static enum outcome bench_usual(struct bench *b)
@@ -256,18 +282,6 @@ static enum outcome bench_usual(struct bench *b)
         char why[256];
         if (!problem_parse(usual_problems[i], &p, why, sizeof why) || bench_problem(b, &p, NULL) != BENCH_OK)
             worst = BENCH_ERROR; /* a refusal is no mistake of the user's here */
-    }
-    return worst;
-}
-
-static enum outcome bench_sweep(struct bench *b, struct problem *p, const char *family)
-{
-    enum outcome worst = BENCH_OK;
-    for (p->linear.m = 1; p->linear.m <= 64; p->linear.m++) {
-        const enum outcome o = bench_problem(b, p, family);
-        worst = MAX(worst, o);
-        if (o == BENCH_REFUSED)
-            break;
     }
     return worst;
 }
@@ -301,16 +315,31 @@ static enum outcome bench_command(struct bench *b, enum command command, struct 
         return bench_usual(b);
     if (flags[CONTEXTS].given)
         return bench_contexts(b, family);
-    return flags[SWEEP].given ? bench_sweep(b, p, family) : bench_problem(b, p, family);
+    return flags[SWEEP].given ? bench_sweep(b, p, family, flags[SVG].word) : bench_problem(b, p, family);
+}
+
+static fdec_status take_tuned(struct bench *b, const char *files)
+{
+    b->clblast_tuned = true;
+#ifdef HAVE_CLBLAST
+    return clblast_override(b->session.device, files);
+#else
+    return fail(FDEC_E_UNSUPPORTED, "--clblast-tuned %s: built without CLBlast", files);
+#endif
 }
 
 static fdec_status bench_open(struct bench *b)
 {
     fdec_status st = FDEC_OK;
     b->rounds = (int) flags[ROUNDS].number;
+    b->seconds = (double) flags[SECONDS].number;
     b->json = flags[JSON].given;
     b->peers = !flags[NO_PEERS].given;
+    if (flags[SVG].given) /* not after minutes of measuring */
+        try_st(plot_ready());
     try_st(session_open(flags[DEVICE].word, &b->session));
+    if (flags[CLBLAST_TUNED].given)
+        try_st(take_tuned(b, flags[CLBLAST_TUNED].word));
     try_st(roof_create(b->session.context, b->session.device, b->session.queue, &b->roof));
     st = roof_cache_bytes(b->roof, &b->cache_bytes);
 out:

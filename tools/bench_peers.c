@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * bench_peers.c - what the library is compared with, where it is installed
  *
- *   clblast              linear f32: through the library's own variant that calls it, forced
- *   openblas             linear f32 on CPU devices: cblas_sgemm (cblas_sgemv at M = 1) of libopenblas.so.0
+ *   clblast              linear f32 in three uses, and again with parameters of its own tuners (bench_clblast.c)
+ *   openblas             linear f32 on CPU devices (bench_openblas.c)
  *   naive three-kernel   attention with one query token: scores, softmax and values through memory, contiguous cache
  *
- * Each is checked before it is timed: the first against the workload's reference, the others, which have operands of
- * their own, against a sample of outputs computed in double. */
+ * Each is checked before it is timed: the first two work on the workload's operands and are held to its reference and
+ * bound; the last has operands of its own, and a sample of its outputs is computed in double. */
 #include "bench.h"
 #include "bench_naive.h"
-#include <dlfcn.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,169 +16,33 @@
 
 extern const struct source cl_bench_naive;
 
-static void left_out(const char *name, const char *why)
+/* ---- taking them in ---- */
+
+void peer_left_out(struct sitting *s, enum peer kind, const char *name, const char *why)
 {
-    fprintf(stderr, "flashdec-bench: %s is not timed: %s\n", name, why);
+    if (!(s->left_out & 1u << kind))
+        fprintf(stderr, "flashdec-bench: %s is not timed: %s\n", name, why);
+    s->left_out |= 1u << kind;
 }
 
-/* ---- other libraries, as variants of ours ---- */
-
-struct variant {
-    struct workload *workload;
-    fdec_plan *plan;
-};
-
-static fdec_status variant_run(void *self, int set)
+static void keep(struct point *pt, const struct runner *r)
 {
-    struct variant *v = self;
-    return workload_run(v->workload, v->plan, set, NULL);
+    pt->runners[pt->n_runners++] = *r;
 }
 
-static void variant_destroy(void *self)
+void peer_take(struct point *pt, enum peer kind, const struct runner *r)
 {
-    struct variant *v = self;
-    fdec_plan_destroy(&v->plan);
-    free(v);
-}
-
-static bool is_peer(const struct kernel *k, const struct problem *p, const struct device *d)
-{
-    int cfg[MAX_PARAMS] = {0};
-    if (k->op != p->op || !k->host_run)
-        return false;
-    k->expect(p, d, cfg);
-    return !k->reject(p, d, cfg);
-}
-
-static bool variant_open(struct bench *b, const struct problem *p, const struct kernel *k, struct workload *w,
-                         int n_sets, struct runner *out)
-{
-    fdec_status st = FDEC_OK;
-    const char *name = strchr(k->name, '/') + 1;
-    int cfg[MAX_PARAMS] = {0};
     char why[512] = "";
     double ratio;
-    struct variant *v = calloc(1, sizeof *v);
-    try_alloc(v);
-    v->workload = w;
-    k->expect(p, &b->session.ctx->device, cfg);
-    try_st(plan_create_problem(b->session.ctx, p, &(struct want){.kernel = k, .cfg = cfg}, &v->plan));
-    try_st(workload_poison(w));
-    try_st(variant_run(v, 0));
-    try_cl(clFinish(b->session.queue));
-    if (!workload_check(w, &ratio, why, sizeof why)) {
-        st = fail(FDEC_E_DEVICE, "wrong result: %s", why);
-        goto out;
+    bool right = false;
+    if (sitting_check(pt, r, &right, &ratio, why, sizeof why))
+        snprintf(why, sizeof why, "%s", fdec_last_error());
+    if (right) {
+        keep(pt, r);
+        return;
     }
-    *out = (struct runner){.name = name, .run = variant_run, .destroy = variant_destroy, .self = v, .n_sets = n_sets};
-    return true;
-out:
-    left_out(name, fdec_last_error());
-    if (v)
-        variant_destroy(v);
-    return false;
-}
-
-/* ---- OpenBLAS ---- */
-
-enum { CBLAS_ROW_MAJOR = 101, CBLAS_NO_TRANS = 111, CBLAS_TRANS = 112 };
-typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
-                      const float *b, int ldb, float beta, float *c, int ldc);
-typedef void sgemv_fn(int order, int trans, int m, int n, float alpha, const float *a, int lda, const float *x,
-                      int incx, float beta, float *y, int incy);
-
-struct blas {
-    void *library;
-    sgemm_fn *sgemm;
-    sgemv_fn *sgemv;
-    int m, n, k;
-    float *x, *w, *y; /* [M, K], n_sets of [N, K], [M, N] */
-};
-
-static fdec_status blas_run(void *self, int set)
-{
-    const struct blas *s = self;
-    const float *w = s->w + (size_t) set * (size_t) s->n * (size_t) s->k;
-    if (s->m == 1)
-        s->sgemv(CBLAS_ROW_MAJOR, CBLAS_NO_TRANS, s->n, s->k, 1, w, s->k, s->x, 1, 0, s->y, 1);
-    else
-        s->sgemm(CBLAS_ROW_MAJOR, CBLAS_NO_TRANS, CBLAS_TRANS, s->m, s->n, s->k, 1, s->x, s->k, w, s->k, 0, s->y, s->n);
-    return FDEC_OK;
-}
-
-static void blas_destroy(void *self)
-{
-    struct blas *s = self;
-    free(s->x);
-    free(s->w);
-    free(s->y);
-    free(s); /* the library stays loaded: its threads live in it */
-}
-
-static bool blas_right(const struct blas *s)
-{
-    for (int i = 0; i < 64; i++) {
-        const size_t row = (size_t) (i % s->m), col = (size_t) i * 7919 % (size_t) s->n, k = (size_t) s->k;
-        double want = 0, magnitude = 0;
-        for (size_t j = 0; j < k; j++) {
-            const double term = (double) s->x[row * k + j] * s->w[col * k + j];
-            want += term;
-            magnitude += fabs(term);
-        }
-        if (!(fabs(s->y[row * (size_t) s->n + col] - want) <=
-              FLT_EPSILON * s->k * magnitude)) /* K sums, in any order */
-            return false;
-    }
-    return true;
-}
-
-static float *random_floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x);
-    for (size_t i = 0; x && i < n; i++)
-        x[i] = naive_value((unsigned) i);
-    return x;
-}
-
-/* Its threads must sleep after a call, or they would spin through the next sample of something else. */
-static bool blas_load(struct blas *s)
-{
-    setenv("OPENBLAS_THREAD_TIMEOUT", "4", 0);
-    s->library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (!s->library)
-        return false;
-    *(void **) &s->sgemm = dlsym(s->library, "cblas_sgemm");
-    *(void **) &s->sgemv = dlsym(s->library, "cblas_sgemv");
-    return s->sgemm && s->sgemv;
-}
-
-static bool blas_open(const struct linear_problem *p, int n_sets, struct runner *out)
-{
-    const size_t m = (size_t) p->m, n = (size_t) p->n, k = (size_t) p->k;
-    struct blas *s = calloc(1, sizeof *s);
-    if (!s || !blas_load(s)) {
-        free(s);
-        return false;
-    }
-    s->m = (int) m;
-    s->n = (int) n;
-    s->k = (int) k;
-    s->x = random_floats(m * k);
-    s->w = random_floats((size_t) n_sets * n * k);
-    s->y = calloc(m * n, sizeof *s->y);
-    if (s->x && s->w && s->y) {
-        blas_run(s, 0);
-        if (blas_right(s)) {
-            *out = (struct runner){
-                .name = "openblas", .run = blas_run, .destroy = blas_destroy, .self = s, .n_sets = n_sets};
-            return true;
-        }
-        left_out("openblas", "wrong result");
-    } else {
-        left_out("openblas", "out of memory");
-    }
-    blas_destroy(s);
-    return false;
+    peer_left_out(pt->sitting, kind, r->name, why);
+    r->destroy(r->self);
 }
 
 /* ---- attention in three kernels ---- */
@@ -377,10 +240,12 @@ static bool naive_can(const struct attn_problem *p)
            (p->window == 0 || p->window >= p->len);
 }
 
-static bool naive_open(struct bench *b, const struct attn_problem *p, struct runner *out)
+static void naive_add(struct point *pt)
 {
     static const char name[] = "naive three-kernel";
     fdec_status st = FDEC_OK;
+    struct bench *b = pt->sitting->bench;
+    const struct attn_problem *p = &pt->problem.attn;
     struct naive *s = calloc(1, sizeof *s);
     try_alloc(s);
     const double kv_bytes = 2.0 * (double) p->batch * (double) p->len * p->n_kv_heads * p->head_dim;
@@ -388,34 +253,38 @@ static bool naive_open(struct bench *b, const struct attn_problem *p, struct run
     try_st(naive_build(s));
     try_st(naive_fill(s));
     try_st(naive_check(s));
-    *out = (struct runner){.name = name, .run = naive_run, .destroy = naive_destroy, .self = s, .n_sets = s->n_sets};
-    return true;
+    keep(pt,
+         &(struct runner){.name = name, .run = naive_run, .destroy = naive_destroy, .self = s, .n_sets = s->n_sets});
+    return;
 out:
-    left_out(name, fdec_last_error());
+    peer_left_out(pt->sitting, PEER_NAIVE, name, fdec_last_error());
     if (s)
         naive_destroy(s);
-    return false;
 }
 
 /* ---- all of them ---- */
 
-int peers_open(struct bench *b, const struct problem *p, const struct kernel *chosen, struct workload *w, int n_sets,
-               struct runner peers[MAX_PEERS])
+void peers_add(struct point *pt)
 {
-    const bool cpu = b->session.ctx->device.type & CL_DEVICE_TYPE_CPU;
-    int n = 0;
-    for (int i = 0; kernels[i] && n < MAX_PEERS; i++)
-        if (is_peer(kernels[i], p, &b->session.ctx->device) && kernels[i] != chosen)
-            n += variant_open(b, p, kernels[i], w, n_sets, &peers[n]);
-    if (p->op == OP_LINEAR && p->linear.w_type == FDEC_F32 && cpu && n < MAX_PEERS)
-        n += blas_open(&p->linear, n_sets, &peers[n]);
-    if (p->op == OP_ATTN && n < MAX_PEERS && naive_can(&p->attn))
-        n += naive_open(b, &p->attn, &peers[n]);
-    return n;
+    if (pt->problem.op == OP_ATTN && naive_can(&pt->problem.attn))
+        naive_add(pt);
+#ifdef HAVE_CLBLAST
+    if (pt->problem.op == OP_LINEAR)
+        clblast_add(pt);
+#endif
+#ifdef HAVE_OPENBLAS
+    if (pt->problem.op == OP_LINEAR)
+        openblas_add(pt);
+#endif
 }
 
-void peers_close(struct runner *peers, int n)
+void peers_close(struct sitting *s)
 {
-    for (int i = 0; i < n; i++)
-        peers[i].destroy(peers[i].self);
+    (void) s;
+#ifdef HAVE_CLBLAST
+    clblast_close(&s->clblast);
+#endif
+#ifdef HAVE_OPENBLAS
+    openblas_close(&s->openblas);
+#endif
 }
