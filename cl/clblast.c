@@ -13,6 +13,13 @@ static const char *clblast_reject(const struct problem *p, const struct device *
     const struct linear_problem *l = &p->linear;
     const int64_t limit = INT32_MAX;
     (void) d, (void) cfg;
+    if (l->x_type != FDEC_F32 || l->y_type != FDEC_F32 || l->glu != FDEC_GLU_NONE || l->n2 || l->norm ||
+        l->scale != 1 || l->softcap > 0)
+        return "CLBlast computes y = x W^T + bias + residual of one f32 weight alone";
+    if (l->w_layout != FDEC_W_STORED)
+        return "CLBlast reads weights as they are stored";
+    if (l->invariant)
+        return "CLBlast chooses its kernel by M";
     if (l->w_type != FDEC_F32)
         return "CLBlast is used for f32 weights only: its half accumulates in half";
     if (l->m > limit / l->k || l->n > limit / l->k || l->m > limit / l->n)
@@ -30,7 +37,7 @@ static double clblast_expect(const struct problem *p, const struct device *d, in
 static void clblast_define(const struct problem *p, char *opt)
 {
     (void) p;
-    append(opt, MAX_DEFINES, " -DLINEAR_START");
+    append(opt, MAX_DEFINES, " -DLINEAR_START -DX_TYPE=f32 -DW_TYPE=f32 -DY_TYPE=f32 -DGLU=0");
 }
 
 static struct geometry clblast_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -81,7 +88,7 @@ static cl_int clblast_run(const struct host_call *call)
 
 const struct kernel linear_clblast = {
     .name = "linear/clblast",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,

@@ -2,10 +2,10 @@
  * linear.c - what the host must know about linear.cl
  *
  * The shares that expect() returns are of the roofline max(bytes / read rate, flops / FMA rate); on CPUs they are
- * rounded measurements (two Zen 4 cores through PoCL), on GPUs estimates. Their order alone decides, and only where no
- * table does. */
+ * rounded measurements (PoCL), on GPUs estimates. Their order alone decides, and only where no table does. */
 #include "registry.h"
 #include "linear.h"
+#include "pack.h"
 
 /* ---- common ------------------------------------------------------------------------------------------------------ */
 
@@ -14,11 +14,10 @@ static const char *common_reject(const struct problem *p, const struct device *d
 {
     const struct linear_problem *l = &p->linear;
     const int64_t limit = 1 << 30;
-    if (l->m > limit || l->n > limit || l->k > limit)
-        return "M, N or K is over 2^30";
-    if (l->w_type != FDEC_F32 && l->w_type != FDEC_F16)
-        return "only for W of f32 and f16";
-    if (l->w_type == FDEC_F16 && !d->fp16_storage)
+    if (l->m > limit || linear_rows(l) > limit || l->k > limit)
+        return "M, the rows of W or K are over 2^30";
+    if ((l->w_type != FDEC_F32 || l->x_type == FDEC_F16 || l->y_type == FDEC_F16) && !d->fp16_storage &&
+        l->w_type != FDEC_BF16)
         return "the device does not read f16 right";
     if (wg > d->max_wg || wg > d->max_items[0])
         return "the work-group is over the device limit";
@@ -27,9 +26,24 @@ static const char *common_reject(const struct problem *p, const struct device *d
     return NULL;
 }
 
-static void add_define(const struct problem *p, char *opt, const char *variant)
+/* For variants that read W as it is stored; rows: of W that a work-item has side by side. */
+static const char *stored_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes,
+                                 int rows)
 {
-    append(opt, MAX_DEFINES, " -D%s%s", variant, p->linear.w_type == FDEC_F16 ? " -DW_F16" : "");
+    if (p->linear.w_layout != FDEC_W_STORED)
+        return "it reads weights as they are stored";
+    if (p->linear.glu != FDEC_GLU_NONE && rows % 2)
+        return "gate and up take turns: an odd number of rows parts them";
+    return common_reject(p, d, wg, local_bytes);
+}
+
+static void add_define(const struct problem *p, char *opt, const char *variant, int prepare_wg)
+{
+    const struct linear_problem *l = &p->linear;
+    append(opt, MAX_DEFINES, " -D%s -DX_TYPE=%s -DW_TYPE=%s -DY_TYPE=%s -DGLU=%u", variant, type_name(l->x_type),
+           type_name(l->w_type), type_name(l->y_type), l->glu);
+    if (prepare_wg)
+        append(opt, MAX_DEFINES, " -DPREPARE_WG=%d", prepare_wg);
 }
 
 /* One work-item per output; the local size is small enough for any device. */
@@ -39,7 +53,25 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
+/* Of the launches {prepare, product, merge}. CPU-like variants read x as f32; all read it normalised. */
+static struct geometry product(const struct problem *p, int prepare_wg, struct launch launch)
+{
+    const struct linear_problem *l = &p->linear;
+    const bool prepared = l->norm || (prepare_wg == 1 && l->x_type != FDEC_F32);
+    const size_t wg = (size_t) prepare_wg;
+    return (struct geometry){
+        .n_launches = 2,
+        .first = prepared ? 0 : 1,
+        .prepared = prepared,
+        .launch = {{.global = {(size_t) l->m * wg}, .local = {wg}}, launch},
+        .n_splits = 1,
+        .workspace_bytes = prepared ? (size_t) (l->m * l->k) * sizeof(float) : 0,
+    };
+}
+
 /* ---- CPUs: one work-item per group ------------------------------------------------------------------------------- */
+
+enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = 64 };
 
 /* Enough groups to even out the cores, no more than there are tiles. */
 static size_t vec_groups(const struct device *d, int64_t tiles)
@@ -47,70 +79,84 @@ static size_t vec_groups(const struct device *d, int64_t tiles)
     return (size_t) MIN(tiles, 16 * (int64_t) MAX(d->compute_units, 1));
 }
 
-static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
+/* Vectors of 8 that sums may take, so that all else has registers, too. */
+static int vec_sums(const struct device *d)
 {
-    (void) cfg;
-    return common_reject(p, d, 1, 0);
+    return d->float_lanes >= 16 ? 48 : 12;
 }
 
-enum { GEMV_ROWS };
+static int vec_width(const struct device *d)
+{
+    return d->float_lanes >= 16 ? 16 : 8;
+}
+
+enum { GEMV_WIDTH, GEMV_NR };
+
+static const char *vec_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return stored_reject(p, d, 1, 0, cfg[GEMV_NR]);
+}
 
 static bool vec_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    (void) cfg;
-    return !d->cpu_like || p->linear.m > 16;
+    return !d->cpu_like || p->linear.m > 4 || cfg[GEMV_WIDTH] != vec_width(d);
 }
 
 static double vec_gemv_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    cfg[GEMV_ROWS] = 4;
+    cfg[GEMV_WIDTH] = vec_width(d);
+    cfg[GEMV_NR] = 4;
     if (!d->cpu_like)
         return 0.02;
-    return p->linear.m == 1 ? 0.95 : 0.5;
+    return p->linear.m == 1 ? 0.95 : 0.3;
 }
 
 static void vec_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC -DMR=1 -DNR=ROWS");
+    add_define(p, opt, "LINEAR_VEC -DMR=1", VEC_PREPARE_WG);
 }
 
 static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return (struct geometry){
-        .n_launches = 1,
-        .launch = {{.global = {vec_groups(d, div_up(p->linear.n, cfg[GEMV_ROWS]))}, .local = {1}}},
-        .n_splits = 1,
-    };
+    const int64_t tiles = div_up(linear_rows(&p->linear), cfg[GEMV_NR]);
+    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(d, tiles)}, .local = {1}});
 }
 
 const struct kernel linear_vec_gemv = {
     .name = "linear/vec-gemv",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
-    .entry = {"linear_vec"},
-    .params = {[GEMV_ROWS] = PARAM(ROWS, 1, 2, 4, 8)},
-    .reject = vec_reject,
+    .entry = {"linear_prepare", "linear_vec"},
+    .params = {[GEMV_WIDTH] = PARAM(WIDTH, 8, 16), [GEMV_NR] = PARAM(NR, 1, 2, 4, 8)},
+    .reject = vec_gemv_reject,
     .prune = vec_gemv_prune,
     .expect = vec_gemv_expect,
     .define = vec_gemv_define,
     .geometry = vec_gemv_geometry,
 };
 
-enum { FLAT_MR, FLAT_NR };
+enum { FLAT_WIDTH, FLAT_MR, FLAT_NR };
+
+static const char *vec_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
+}
 
 static bool vec_flat_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int tile = cfg[FLAT_MR] * cfg[FLAT_NR];
-    return !d->cpu_like || tile > 24 || (tile < 8 && p->linear.m > 1) || cfg[FLAT_MR] > p->linear.m;
+    const int sums = cfg[FLAT_MR] * cfg[FLAT_NR] * cfg[FLAT_WIDTH] / 8;
+    return !d->cpu_like || cfg[FLAT_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
+           (cfg[FLAT_MR] > p->linear.m && p->linear.m > 1);
 }
 
-/* 4 x 6 for all M: below 4 the tokens too many are free, since W has to be read anyway. */
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    cfg[FLAT_MR] = 4;
-    cfg[FLAT_NR] = 6;
+    const bool wide = d->float_lanes >= 16;
+    cfg[FLAT_WIDTH] = vec_width(d);
+    cfg[FLAT_MR] = 3;
+    cfg[FLAT_NR] = wide ? 6 : p->linear.glu != FDEC_GLU_NONE ? 2 : 3;
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m <= 64 ? 0.8 : 0.7;
@@ -118,138 +164,192 @@ static double vec_flat_expect(const struct problem *p, const struct device *d, i
 
 static void vec_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC");
+    add_define(p, opt, "LINEAR_VEC", VEC_PREPARE_WG);
 }
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return (struct geometry){
-        .n_launches = 1,
-        .launch = {{.global = {vec_groups(d, div_up(p->linear.n, cfg[FLAT_NR]))}, .local = {1}}},
-        .n_splits = 1,
-    };
+    const int64_t tiles = div_up(linear_rows(&p->linear), cfg[FLAT_NR]);
+    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(d, tiles)}, .local = {1}});
 }
 
 const struct kernel linear_vec_flat = {
     .name = "linear/vec-flat",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
-    .entry = {"linear_vec"},
-    .params = {[FLAT_MR] = PARAM(MR, 1, 2, 3, 4, 6, 8), [FLAT_NR] = PARAM(NR, 2, 4, 6, 8)},
-    .reject = vec_reject,
+    .entry = {"linear_prepare", "linear_vec"},
+    .params = {[FLAT_WIDTH] = PARAM(WIDTH, 8, 16),
+               [FLAT_MR] = PARAM(MR, 2, 3, 4, 6, 8),
+               [FLAT_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
+    .reject = vec_flat_reject,
     .prune = vec_flat_prune,
     .expect = vec_flat_expect,
     .define = vec_flat_define,
     .geometry = vec_flat_geometry,
 };
 
-enum { VGEMM_MR, VGEMM_NV, VGEMM_KT };
+/* ---- CPUs: panels ------------------------------------------------------------------------------------------------ */
+
+enum { PANEL_MR, PANEL_NV, PANEL_KT, PANEL_DIRECT };
+
+/* Tokens are divided as well where the rows alone are too few tiles, but W is widened once more for each part. */
+static struct geometry panel_geometry(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const int64_t rows = linear_rows(&p->linear), panels = div_up(rows, 16);
+    const size_t tiles = vec_groups(d, div_up(panels, cfg[PANEL_NV]));
+    const int64_t most = div_up(p->linear.m, 16 * cfg[PANEL_MR]);
+    const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
+    const struct launch all = {.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}};
+    return product(p, VEC_PREPARE_WG, all);
+}
+
+static bool panel_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const int sums = 2 * cfg[PANEL_MR] * cfg[PANEL_NV];
+    return !d->cpu_like || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
+           (cfg[PANEL_MR] > p->linear.m && p->linear.m > 1);
+}
+
+static const char *vec_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return stored_reject(p, d, 1, 0, cfg[PANEL_NV]);
+}
 
 static bool vec_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int tile = cfg[VGEMM_MR] * cfg[VGEMM_NV];
-    return !d->cpu_like || tile > 24 || tile < 8 || p->linear.m < 32;
+    return panel_prune(p, d, cfg) || p->linear.m < 8;
 }
 
 static double vec_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    cfg[VGEMM_MR] = 4;
-    cfg[VGEMM_NV] = 4;
-    cfg[VGEMM_KT] = 256;
+    const bool wide = d->float_lanes >= 16;
+    cfg[PANEL_MR] = wide ? 8 : p->linear.glu != FDEC_GLU_NONE ? 3 : 6;
+    cfg[PANEL_NV] = wide || p->linear.glu != FDEC_GLU_NONE ? 2 : 1;
+    cfg[PANEL_KT] = 256;
     return d->cpu_like ? 0.9 * (double) p->linear.m / (double) (p->linear.m + 24) : 0.02;
 }
 
 static void vec_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC_GEMM");
-}
-
-/* Tokens are divided as well where the rows alone are too few tiles, but W is packed once more for each part. */
-static struct geometry vec_gemm_geometry(const struct problem *p, const struct device *d, const int *cfg)
-{
-    const size_t tiles = vec_groups(d, div_up(p->linear.n, 16 * cfg[VGEMM_NV]));
-    const int64_t most = div_up(p->linear.m, 16 * cfg[VGEMM_MR]);
-    const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
-    return (struct geometry){
-        .n_launches = 1,
-        .launch = {{.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}}},
-        .n_splits = 1,
-    };
+    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16 -DEXP_WIDTH=1", VEC_PREPARE_WG);
 }
 
 const struct kernel linear_vec_gemm = {
     .name = "linear/vec-gemm",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,
-    .entry = {"linear_vec_gemm"},
-    .params =
-        {[VGEMM_MR] = PARAM(MR, 4, 6, 8, 12), [VGEMM_NV] = PARAM(NV, 1, 2, 3, 4), [VGEMM_KT] = PARAM(KT, 128, 256)},
-    .reject = vec_reject,
+    .entry = {"linear_prepare", "linear_panel"},
+    .params = {[PANEL_MR] = PARAM(MR, 3, 4, 6, 8), [PANEL_NV] = PARAM(NV, 1, 2, 3, 4), [PANEL_KT] = PARAM(KT, 256)},
+    .reject = vec_gemm_reject,
     .prune = vec_gemm_prune,
     .expect = vec_gemm_expect,
     .define = vec_gemm_define,
-    .geometry = vec_gemm_geometry,
+    .geometry = panel_geometry,
+};
+
+static const char *vec_panel_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    if (l->w_layout != FDEC_W_PACKED)
+        return "it reads packed weights";
+    if (!type_is_float(l->w_type) && l->w_type != FDEC_Q8_0 && l->w_type != FDEC_Q4_0)
+        return "weights of this type are not packed";
+    if (l->glu != FDEC_GLU_NONE && cfg[PANEL_NV] % 2)
+        return "gate and up take turns: an odd number of panels parts them";
+    return common_reject(p, d, 1, 0);
+}
+
+static bool vec_panel_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return panel_prune(p, d, cfg) || (p->linear.w_type == FDEC_F32 && !cfg[PANEL_DIRECT]) ||
+           (p->linear.m <= cfg[PANEL_MR] && !cfg[PANEL_DIRECT]);
+}
+
+static double vec_panel_expect(const struct problem *p, const struct device *d, int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    const bool wide = d->float_lanes >= 16, pairs = l->glu != FDEC_GLU_NONE;
+    cfg[PANEL_MR] = l->m <= 2 ? 2 : wide ? 8 : pairs ? 3 : l->m <= 3 ? 3 : 6;
+    cfg[PANEL_NV] = l->m <= 2 ? (wide ? 4 : 2) : wide || pairs || l->m <= 3 ? 2 : 1;
+    cfg[PANEL_KT] = 256;
+    cfg[PANEL_DIRECT] = l->w_type == FDEC_F32 || l->m <= cfg[PANEL_MR];
+    return d->cpu_like ? 0.9 : 0.02;
+}
+
+static void vec_panel_define(const struct problem *p, char *opt)
+{
+    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16 -DEXP_WIDTH=1", VEC_PREPARE_WG);
+}
+
+const struct kernel linear_vec_panel = {
+    .name = "linear/vec-panel",
+    .rev = 1,
+    .op = OP_LINEAR,
+    .family = "flat",
+    .source = &cl_linear,
+    .entry = {"linear_prepare", "linear_panel"},
+    .params = {[PANEL_MR] = PARAM(MR, 2, 3, 4, 6, 8),
+               [PANEL_NV] = PARAM(NV, 1, 2, 3, 4),
+               [PANEL_KT] = PARAM(KT, 256),
+               [PANEL_DIRECT] = PARAM(DIRECT, 0, 1)},
+    .reject = vec_panel_reject,
+    .prune = vec_panel_prune,
+    .expect = vec_panel_expect,
+    .define = vec_panel_define,
+    .geometry = panel_geometry,
 };
 
 /* ---- GPUs: work-groups ------------------------------------------------------------------------------------------- */
 
-enum { WGV_WG, WGV_ROWS, WGV_TM, WGV_VEC };
+enum { WGV_WG, WGV_NR, WGV_MR };
 
 static const char *wg_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_TM] * cfg[WGV_ROWS] * cfg[WGV_WG]);
-    return common_reject(p, d, (size_t) cfg[WGV_WG], local_bytes);
+    const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_MR] * cfg[WGV_NR] * cfg[WGV_WG]);
+    return stored_reject(p, d, (size_t) cfg[WGV_WG], local_bytes, cfg[WGV_NR]);
 }
 
 static bool wg_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    return d->cpu_like || cfg[WGV_TM] >= 2 * l->m || l->m > 8 || cfg[WGV_WG] * cfg[WGV_VEC] >= 2 * l->k;
+    return d->cpu_like || cfg[WGV_MR] >= 2 * l->m || l->m > 8 || cfg[WGV_WG] * 8 >= 2 * l->k;
 }
 
 static double wg_gemv_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const int64_t m = p->linear.m;
     cfg[WGV_WG] = (int) MIN((size_t) 128, d->max_wg);
-    cfg[WGV_ROWS] = 2;
-    cfg[WGV_TM] = m == 1 ? 1 : 4;
-    cfg[WGV_VEC] = p->linear.w_type == FDEC_F16 ? 8 : 4;
+    cfg[WGV_NR] = 2;
+    cfg[WGV_MR] = m == 1 ? 1 : 4;
     if (d->cpu_like)
         return 0.05;
-    return m == 1 ? 0.85 : m <= 4 ? 0.75 : 0.5; /* beyond TM tokens W is read again, from the cache at best */
+    return m == 1 ? 0.85 : m <= 4 ? 0.75 : 0.5; /* beyond MR tokens W is read again, from the cache at best */
 }
 
 static void wg_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_GEMV");
+    add_define(p, opt, "LINEAR_WG_GEMV", WG_PREPARE_WG);
 }
 
 static struct geometry wg_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d;
-    const size_t groups = (size_t) div_up(p->linear.n, cfg[WGV_ROWS]), wg = (size_t) cfg[WGV_WG];
-    return (struct geometry){
-        .n_launches = 1,
-        .launch = {{.global = {groups * wg}, .local = {wg}}},
-        .n_splits = 1,
-    };
+    const size_t groups = (size_t) div_up(linear_rows(&p->linear), cfg[WGV_NR]), wg = (size_t) cfg[WGV_WG];
+    return product(p, WG_PREPARE_WG, (struct launch){.global = {groups * wg}, .local = {wg}});
 }
 
 const struct kernel linear_wg_gemv = {
     .name = "linear/wg-gemv",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
-    .entry = {"linear_wg_gemv"},
-    .params = {[WGV_WG] = PARAM(WG, 32, 64, 128, 256),
-               [WGV_ROWS] = PARAM(ROWS, 1, 2, 4),
-               [WGV_TM] = PARAM(TM, 1, 2, 4),
-               [WGV_VEC] = PARAM(VEC, 4, 8)},
+    .entry = {"linear_prepare", "linear_wg_gemv"},
+    .params = {[WGV_WG] = PARAM(WG, 32, 64, 128, 256), [WGV_NR] = PARAM(NR, 1, 2, 4), [WGV_MR] = PARAM(MR, 1, 2, 4)},
     .reject = wg_gemv_reject,
     .prune = wg_gemv_prune,
     .expect = wg_gemv_expect,
@@ -269,7 +369,7 @@ static const char *wg_flat_reject(const struct problem *p, const struct device *
 {
     const size_t lines = 2 * (size_t) (cfg[WGF_TM] + cfg[WGF_TN]);
     const size_t local_bytes = lines * sizeof(float) * (size_t) (cfg[WGF_TK] + 4);
-    return common_reject(p, d, wg_flat_items(cfg), local_bytes);
+    return stored_reject(p, d, wg_flat_items(cfg), local_bytes, cfg[WGF_RN]);
 }
 
 /* The tile of tokens that M nearly fills, and no split without a tile of K. */
@@ -285,10 +385,10 @@ static double wg_flat_expect(const struct problem *p, const struct device *d, in
 {
     const struct linear_problem *l = &p->linear;
     cfg[WGF_TM] = l->m <= 4 ? 4 : l->m <= 8 ? 8 : l->m <= 16 ? 16 : l->m <= 32 ? 32 : 64;
-    cfg[WGF_TN] = l->n <= 16384 ? 64 : 128;
+    cfg[WGF_TN] = linear_rows(l) <= 16384 ? 64 : 128;
     cfg[WGF_TK] = 32;
-    cfg[WGF_RN] = cfg[WGF_TM] >= 32 ? 2 : 1;
-    const int64_t groups = div_up(l->n, cfg[WGF_TN]) * div_up(l->m, cfg[WGF_TM]);
+    cfg[WGF_RN] = cfg[WGF_TM] >= 32 || l->glu != FDEC_GLU_NONE ? 2 : 1;
+    const int64_t groups = div_up(linear_rows(l), cfg[WGF_TN]) * div_up(l->m, cfg[WGF_TM]);
     const int64_t wish = 2 * (int64_t) d->compute_units / groups;
     cfg[WGF_SPLITK] = wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
     while (cfg[WGF_TN] > 32 && wg_flat_reject(p, d, cfg))
@@ -302,31 +402,33 @@ static double wg_flat_expect(const struct problem *p, const struct device *d, in
 
 static void wg_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_FLAT");
+    add_define(p, opt, "LINEAR_WG_FLAT", WG_PREPARE_WG);
 }
 
 static struct geometry wg_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct linear_problem *l = &p->linear;
     const size_t wg = wg_flat_items(cfg);
-    const size_t rows = (size_t) div_up(l->n, cfg[WGF_TN]), tokens = (size_t) div_up(l->m, cfg[WGF_TM]);
+    const size_t rows = (size_t) div_up(linear_rows(l), cfg[WGF_TN]), tokens = (size_t) div_up(l->m, cfg[WGF_TM]);
     const int n_splits = (int) MIN((int64_t) cfg[WGF_SPLITK], div_up(l->k, cfg[WGF_TK]));
-    const size_t work = (size_t) n_splits * (size_t) l->m * (size_t) l->n * sizeof(float);
-    return (struct geometry){
-        .n_launches = n_splits > 1 ? 2 : 1,
-        .launch = {{.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}}, element_launch(l, d)},
-        .n_splits = n_splits,
-        .workspace_bytes = n_splits > 1 ? work : 0,
-    };
+    struct geometry g = product(p, WG_PREPARE_WG,
+                                (struct launch){.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}});
+    g.n_splits = n_splits;
+    if (n_splits > 1) {
+        g.n_launches = 3;
+        g.launch[2] = element_launch(l, d);
+        g.workspace_bytes += (size_t) (n_splits * l->m * linear_rows(l)) * sizeof(float);
+    }
+    return g;
 }
 
 const struct kernel linear_wg_flat = {
     .name = "linear/wg-flat",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
-    .entry = {"linear_wg_flat", "linear_merge"},
+    .entry = {"linear_prepare", "linear_wg_flat", "linear_merge"},
     .params = {[WGF_TM] = PARAM(TM, 1, 2, 4, 8, 16, 32, 64),
                [WGF_TN] = PARAM(TN, 32, 64, 128),
                [WGF_TK] = PARAM(TK, 16, 32, 64),
@@ -347,56 +449,53 @@ static size_t tile_items(const int *cfg)
     return side * side;
 }
 
-static const char *tile_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
+static const char *wg_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return common_reject(p, d, tile_items(cfg), 2 * sizeof(float) * (size_t) (cfg[TILE_TK] * (cfg[TILE_TILE] + 1)));
+    const size_t local_bytes = 2 * sizeof(float) * (size_t) (cfg[TILE_TK] * (cfg[TILE_TILE] + 1));
+    return stored_reject(p, d, tile_items(cfg), local_bytes, cfg[TILE_R]);
 }
 
-static bool tile_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
+static bool wg_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     return d->cpu_like || tile_items(cfg) < 64 || p->linear.m < 16 || cfg[TILE_TILE] >= 4 * p->linear.m;
 }
 
-static double tile_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
+static double wg_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    const int64_t groups = div_up(l->m, 128) * div_up(l->n, 128);
+    const int64_t groups = div_up(l->m, 128) * div_up(linear_rows(l), 128);
     cfg[TILE_TILE] = groups >= d->compute_units && l->m >= 128 ? 128 : 64;
     cfg[TILE_R] = cfg[TILE_TILE] == 128 ? 8 : 4;
     cfg[TILE_TK] = 16;
-    while (cfg[TILE_TILE] > 16 && tile_gemm_reject(p, d, cfg))
+    while (cfg[TILE_TILE] > 16 && wg_gemm_reject(p, d, cfg))
         cfg[TILE_TILE] /= 2;
     return d->cpu_like ? 0.03 : 0.5 * (double) MIN(l->m, 128) / 128;
 }
 
-static void tile_gemm_define(const struct problem *p, char *opt)
+static void wg_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_TILE_GEMM");
+    add_define(p, opt, "LINEAR_WG_GEMM", WG_PREPARE_WG);
 }
 
-static struct geometry tile_gemm_geometry(const struct problem *p, const struct device *d, const int *cfg)
+static struct geometry wg_gemm_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d;
-    const size_t rows = (size_t) div_up(p->linear.n, cfg[TILE_TILE]);
+    const size_t rows = (size_t) div_up(linear_rows(&p->linear), cfg[TILE_TILE]);
     const size_t tokens = (size_t) div_up(p->linear.m, cfg[TILE_TILE]), wg = tile_items(cfg);
-    return (struct geometry){
-        .n_launches = 1,
-        .launch = {{.global = {rows * wg, tokens}, .local = {wg, 1}}},
-        .n_splits = 1,
-    };
+    return product(p, WG_PREPARE_WG, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
 }
 
-const struct kernel linear_tile_gemm = {
-    .name = "linear/tile-gemm",
-    .rev = 1,
+const struct kernel linear_wg_gemm = {
+    .name = "linear/wg-gemm",
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,
-    .entry = {"linear_tile_gemm"},
+    .entry = {"linear_prepare", "linear_wg_gemm"},
     .params = {[TILE_TILE] = PARAM(TILE, 16, 32, 64, 128), [TILE_R] = PARAM(R, 4, 8), [TILE_TK] = PARAM(TK, 8, 16, 32)},
-    .reject = tile_gemm_reject,
-    .prune = tile_gemm_prune,
-    .expect = tile_gemm_expect,
-    .define = tile_gemm_define,
-    .geometry = tile_gemm_geometry,
+    .reject = wg_gemm_reject,
+    .prune = wg_gemm_prune,
+    .expect = wg_gemm_expect,
+    .define = wg_gemm_define,
+    .geometry = wg_gemm_geometry,
 };

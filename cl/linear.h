@@ -1,25 +1,43 @@
 /* SPDX-License-Identifier: MIT
- * linear.h - arguments of every linear kernel: y[M,N] = x[M,K] W[N,K]^T + bias + residual */
+ * linear.h - the arguments of linear: formula and shapes are flashdec.h's
+ *
+ * X_T, W_T, Y_T are the types of x, of the weights, of y and residual. */
 #ifndef LINEAR_H
 #define LINEAR_H
 #include "common.h"
 
 #define LINEAR_BUFFERS(X) \
-    X(const float, x)        /* [M, K] */ \
-    X(const W_T, w)          /* [N, K] */ \
-    X(const float, bias)     /* [N]; optional */ \
-    X(const float, residual) /* [M, N]; optional, may be y */ \
-    X(float, y)              /* [M, N] */ \
-    X(float, work)           /* split-K partials: layout in linear.cl */
+    X(const X_T, x)        /* [M, K] */ \
+    X(const W_T, w)        /* [N, K], or all weights in panels: linear_panel.cl */ \
+    X(const W_T, w2)       /* [N2, K]; with GLU [N, K]; optional */ \
+    X(const W_T, w3)       /* [N3, K]; optional */ \
+    X(const float, bias)   /* [N], and so on; optional */ \
+    X(const float, bias2) \
+    X(const float, bias3) \
+    X(const Y_T, residual) /* [M, N]; optional, may be y; only where y is the one output */ \
+    X(const float, norm)   /* [K]: weights of the RMSNorm of x; optional */ \
+    X(Y_T, y)              /* [M, N] */ \
+    X(Y_T, y2)             /* [M, N2]; optional */ \
+    X(Y_T, y3)             /* [M, N3]; optional */ \
+    X(float, work)         /* x as the product reads it, where prepared; then split-K partials: linear.cl */
 
 #define LINEAR_SCALARS(X) \
     X(i32, m) \
-    X(i32, n) \
+    X(i32, n)        /* rows of w */ \
+    X(i32, n2)       /* rows of w2; 0 with GLU */ \
+    X(i32, n3) \
     X(i32, k) \
-    X(i32, n_splits) /* geometry.n_splits: parts of K */
+    X(i32, prepared) /* 1: the product reads x [M, K] f32 in work */ \
+    X(i32, n_splits) /* geometry.n_splits: parts of K */ \
+    X(f32, eps) \
+    X(f32, scale) \
+    X(f32, softcap)  /* 0: none */
 
 #ifndef __OPENCL_VERSION__
-enum linear_buffer { LINEAR_X, LINEAR_W, LINEAR_BIAS, LINEAR_RESIDUAL, LINEAR_Y, LINEAR_WORK, LINEAR_N_BUFFERS };
+enum linear_buffer {
+    LINEAR_X, LINEAR_W, LINEAR_W2, LINEAR_W3, LINEAR_BIAS, LINEAR_BIAS2, LINEAR_BIAS3, LINEAR_RESIDUAL, LINEAR_NORM,
+    LINEAR_Y, LINEAR_Y2, LINEAR_Y3, LINEAR_WORK, LINEAR_N_BUFFERS
+};
 struct linear_scalars {
     LINEAR_SCALARS(SCALAR_MEMBER)
 };

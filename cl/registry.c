@@ -7,6 +7,7 @@
 #include "attn.h"
 #include "embed.h"
 #include "linear.h"
+#include "pack.h"
 #include "softmax.h"
 #include "small.h"
 
@@ -19,6 +20,7 @@
 const struct operation operations[OP_COUNT] = {
     [OP_ATTN]        = OPERATION("attn", ATTN_BUFFERS(ONE), ATTN_SCALARS, .n_counts = ATTN_N_COUNTS),
     [OP_LINEAR]      = OPERATION("linear", LINEAR_BUFFERS(ONE), LINEAR_SCALARS, .n_counts = 0),
+    [OP_LINEAR_PACK] = OPERATION("linear_pack", PACK_BUFFERS(ONE), PACK_SCALARS, .n_counts = 0),
     [OP_SOFTMAX]     = OPERATION("softmax", SOFTMAX_BUFFERS(ONE), SOFTMAX_SCALARS, .n_counts = 0),
     [OP_RMSNORM]     = OPERATION("rmsnorm", RMSNORM_BUFFERS(ONE), RMSNORM_SCALARS, .n_counts = 0),
     [OP_ROPE_APPEND] = OPERATION("rope_append", APPEND_BUFFERS(ONE), APPEND_SCALARS, .n_counts = 0),
@@ -32,10 +34,12 @@ const struct operation operations[OP_COUNT] = {
 
 const struct kernel *const kernels[] = {
     &attn_vec_unified, &attn_vec_online, &attn_vec_pair, &attn_wg_unified, &attn_wg_online, &attn_wg_pair,
-    &linear_vec_gemv, &linear_vec_flat, &linear_vec_gemm, &linear_wg_gemv, &linear_wg_flat, &linear_tile_gemm,
+    &linear_vec_gemv, &linear_vec_flat, &linear_vec_gemm, &linear_vec_panel, &linear_wg_gemv, &linear_wg_flat,
+    &linear_wg_gemm,
 #ifdef HAVE_CLBLAST
     &linear_clblast,
 #endif
+    &linear_pack,
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
     &append_group, &embed_group,
     &small_rmsnorm, &small_swiglu, &small_add, &small_argmax, &small_sample, &small_attn_merge,

@@ -404,13 +404,39 @@ typedef enum fdec_linear_impl {
     FDEC_LINEAR_GEMM = 3  /* C: CLBlast, or the tile kernel of the library */
 } fdec_linear_impl;
 
+typedef enum fdec_glu {
+    FDEC_GLU_NONE     = 0,
+    FDEC_GLU_SILU     = 1, /* z / (1 + e^-z) */
+    FDEC_GLU_GELU     = 2, /* z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) */
+    FDEC_GLU_GELU_ERF = 3  /* z/2 (1 + erf(z / sqrt 2)) */
+} fdec_glu;
+
+typedef enum fdec_w_layout {
+    FDEC_W_STORED = 0, /* rows of K elements, as in a model file */
+    FDEC_W_PACKED = 1  /* what fdec_linear_pack_run made of them: all weights of the plan in one buffer */
+} fdec_w_layout;
+
+/* z_i = softcap * tanh((scale * x W_i^T + bias_i) / softcap), then
+ *   without glu   y_i = z_i + residual   for each of one to three weights, the residual where there is one weight
+ *   with glu      y = act(z_1) * z_2 + residual; W_1 is gate, W_2 is up
+ * x is RMS-normalised before where `norm` is set. Every feature works with every other but as said here. */
 typedef struct fdec_linear_params {
     size_t size;
     uint32_t max_m; /* the largest M of any run, >= 1 */
-    uint32_t n, k;  /* >= 1 */
-    fdec_type w_type; /* f32, f16; others are FDEC_E_UNSUPPORTED */
-    fdec_linear_impl impl;
+    uint32_t n, k;  /* rows of w, >= 1, and their length: any, of quantised types a multiple of the block */
+    fdec_type w_type; /* any */
+    fdec_linear_impl impl; /* with packed weights AUTO or FLAT */
     uint32_t max_concurrent; /* as in attention */
+    fdec_type x_type, y_type; /* f32, f16, bf16; y_type is residual's too */
+    uint32_t n2, n3;      /* rows of w2 and w3, several weights with one x (q, k and v); 0: there is none. Not with glu */
+    fdec_glu glu;
+    fdec_w_layout w_layout;
+    uint32_t norm;        /* 1: x[m] / sqrt(mean(x[m]^2) + eps) * args.norm takes the place of x */
+    float eps;            /* >= 0; only with norm */
+    float scale;          /* 0: 1 */
+    float softcap;        /* > 0; 0: none */
+    uint32_t batch_invariant; /* 1: a row of y has the same bits whatever M is: one kernel in one configuration for all
+                                 M. Not CLBlast */
 } fdec_linear_params;
 #define FDEC_LINEAR_PARAMS_INIT FDEC_INIT_(fdec_linear_params)
 
@@ -419,19 +445,52 @@ FDEC_API fdec_status fdec_linear_plan_create(fdec_ctx *ctx, const fdec_linear_pa
 typedef struct fdec_linear_args {
     size_t size;
     uint32_t m;           /* M of this run; 0: max_m */
-    fdec_buffer x;        /* [M, K] f32 */
-    fdec_buffer w;        /* [N, K] of w_type, as it lies in a model file */
+    fdec_buffer x;        /* [M, K] of x_type */
+    fdec_buffer w;        /* [N, K] of w_type, as it lies in a model file; packed: fdec_linear_packed_bytes */
     fdec_buffer bias;     /* optional: [N] f32 */
-    fdec_buffer residual; /* optional: [M, N] f32; may be the same buffer as y */
-    fdec_buffer y;        /* [M, N] f32 */
+    fdec_buffer residual; /* optional: [M, N] of y_type; may be the same buffer as y. Not with n2 */
+    fdec_buffer y;        /* [M, N] of y_type */
     fdec_buffer workspace;
+    fdec_buffer w2, w3;       /* [N2, K], [N3, K]; with glu w2 is [N, K]. Absent where packed */
+    fdec_buffer bias2, bias3; /* optional: [N2], [N3] f32; with glu bias2 is [N] */
+    fdec_buffer y2, y3;       /* [M, N2], [M, N3] of y_type */
+    fdec_buffer norm;         /* with params.norm: [K] f32 */
 } fdec_linear_args;
 #define FDEC_LINEAR_ARGS_INIT FDEC_INIT_(fdec_linear_args)
 
-/* y = x W^T + bias + residual. Enqueues one or two kernels. Where explain names CLBlast, the call locks, may allocate,
- * compile and copy W. */
+/* Enqueues one kernel; one before it where x is normalised, or converted for a CPU-like device; one after it where K is
+ * split. Where explain names CLBlast, the call locks, may allocate, compile and copy W. */
 FDEC_API fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
+
+/* Once per model: weights in panels of 16 rows, which CPU-like devices read faster (docs/linear.md has by how much).
+ * FDEC_E_UNSUPPORTED where that was not measured to pay: GPU-like devices, and types other than f32, f16, bf16, q8_0,
+ * q4_0. */
+typedef struct fdec_linear_pack_params {
+    size_t size;
+    uint32_t n, n2, n3, k; /* these and the next two: as in the plans that will read it */
+    fdec_type w_type;
+    fdec_glu glu;
+    uint32_t max_concurrent;
+} fdec_linear_pack_params;
+#define FDEC_LINEAR_PACK_PARAMS_INIT FDEC_INIT_(fdec_linear_pack_params)
+
+FDEC_API fdec_status fdec_linear_pack_plan_create(fdec_ctx *ctx, const fdec_linear_pack_params *params,
+                                                  fdec_plan **plan);
+
+/* Size of the packed weights of a pack plan, or of a linear plan for packed weights; 0: another plan. */
+FDEC_API uint64_t fdec_linear_packed_bytes(const fdec_plan *plan);
+
+typedef struct fdec_linear_pack_args {
+    size_t size;
+    fdec_buffer w, w2, w3; /* as in fdec_linear_args */
+    fdec_buffer packed;    /* fdec_linear_packed_bytes; its offset a multiple of 4 */
+} fdec_linear_pack_args;
+#define FDEC_LINEAR_PACK_ARGS_INIT FDEC_INIT_(fdec_linear_pack_args)
+
+/* One kernel. */
+FDEC_API fdec_status fdec_linear_pack_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_pack_args *args,
+                                          cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* ---- softmax ----------------------------------------------------------------------------------------------------- */
 

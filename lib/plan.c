@@ -208,14 +208,15 @@ static cl_int launch_all(cl_command_queue queue, cl_kernel *set, const struct op
 {
     cl_int err = CL_SUCCESS;
     cl_event before = NULL;
-    for (int i = 0; i < g->n_launches && !err; i++) {
+    for (int i = g->first; i < g->n_launches && !err; i++) {
         const bool last = i == g->n_launches - 1;
         cl_event done = NULL;
         *call = "clSetKernelArg";
         if ((err = bind(set[i], op, b)))
             break;
         *call = "clEnqueueNDRangeKernel";
-        err = launch(queue, set[i], &g->launch[i], i ? 1 : n_wait, i ? &before : wait, last && !event ? NULL : &done);
+        err = launch(queue, set[i], &g->launch[i], i > g->first ? 1 : n_wait, i > g->first ? &before : wait,
+                     last && !event ? NULL : &done);
         if (before)
             clReleaseEvent(before);
         before = done;

@@ -20,7 +20,8 @@ enum field_kind {
     SIZE,  /* the same in *word */
     PAIR,  /* two numbers 1..max in *narrow, each a multiple of `multiple` */
     RATIO, /* two numbers, always both written, the first a multiple of the second, in *narrow */
-    TYPES  /* two types of activations in *type */
+    TYPES, /* two types of activations in *type */
+    WORD   /* one of `words`, by its index in *word */
 };
 
 struct field {
@@ -30,6 +31,7 @@ struct field {
     uint32_t *word;
     int *narrow[2];
     fdec_type *type[2];
+    const char *const *words; /* NULL-terminated */
     bool is_range;
     int64_t max, multiple, absent; /* absent: taken where the key is missing, and not printed; -1: it may not be */
 };
@@ -64,16 +66,24 @@ static int append_fields(struct append_problem *a, struct field *f)
     return (int) ARRAY_LEN(list);
 }
 
+static int linear_fields(struct linear_problem *l, struct field f[MAX_FIELDS])
+{
+    static const char *const glus[] = {"none", "silu", "gelu", "gelu_erf", NULL}, /* fdec_glu */
+        *const layouts[] = {"stored", "packed", NULL};                            /* fdec_w_layout */
+    const struct field list[] = {
+        {.name = "m", .kind = COUNT, .wide = &l->m, .is_range = true, .max = max_size, .absent = 1},
+        {.name = "n", .kind = COUNT, .wide = &l->n, .max = max_size, .absent = -1},
+        {.name = "k", .kind = COUNT, .wide = &l->k, .max = max_size, .absent = -1},
+        {.name = "act", .kind = TYPES, .type = {&l->x_type, &l->y_type}, .absent = FDEC_F32},
+        {.name = "glu", .kind = WORD, .word = &l->glu, .words = glus, .absent = FDEC_GLU_NONE},
+        {.name = "w", .kind = WORD, .word = &l->w_layout, .words = layouts, .absent = FDEC_W_STORED},
+    };
+    memcpy(f, list, sizeof list);
+    return (int) ARRAY_LEN(list);
+}
+
 static int fields(struct problem *p, struct field f[MAX_FIELDS])
 {
-    const struct field m = {.name = "m",
-                            .kind = COUNT,
-                            .wide = &p->linear.m,
-                            .is_range = true,
-                            .max = max_size,
-                            .absent = 1},
-                       n = {.name = "n", .kind = COUNT, .wide = &p->linear.n, .max = max_size, .absent = -1},
-                       k = {.name = "k", .kind = COUNT, .wide = &p->linear.k, .max = max_size, .absent = -1};
     const bool softmax = p->op == OP_SOFTMAX;
     memset(f, 0, MAX_FIELDS * sizeof *f);
     int64_t *row_count = softmax ? &p->softmax.rows : &p->small.rows,
@@ -88,7 +98,8 @@ static int fields(struct problem *p, struct field f[MAX_FIELDS])
     switch (p->op) {
     case OP_ATTN: return attn_fields(&p->attn, f);
     case OP_ROPE_APPEND: return append_fields(&p->append, f);
-    case OP_LINEAR: f[0] = m, f[1] = n, f[2] = k; return 3;
+    case OP_LINEAR:
+    case OP_LINEAR_PACK: return linear_fields(&p->linear, f);
     default: f[0] = rows, f[1] = cols; return 2;
     }
 }
@@ -97,7 +108,8 @@ static int64_t field_get(const struct field *f)
 {
     switch (f->kind) {
     case COUNT: return *f->wide;
-    case SIZE: return *f->word;
+    case SIZE:
+    case WORD: return *f->word;
     case TYPES: return *f->type[0];
     default: return *f->narrow[0];
     }
@@ -114,7 +126,8 @@ static void field_set(const struct field *f, int64_t v, int64_t second)
 {
     switch (f->kind) {
     case COUNT: *f->wide = v; break;
-    case SIZE: *f->word = (uint32_t) v; break;
+    case SIZE:
+    case WORD: *f->word = (uint32_t) v; break;
     case TYPES: *f->type[0] = (fdec_type) v, *f->type[1] = (fdec_type) second; break;
     default: *f->narrow[0] = (int) v, *f->narrow[1] = (int) second; break;
     }
@@ -177,7 +190,8 @@ static void problem_types(const struct problem *p, fdec_type t[2])
 {
     switch (p->op) {
     case OP_ATTN: t[0] = p->attn.kv.k.type, t[1] = p->attn.kv.v.type; break;
-    case OP_LINEAR: t[0] = t[1] = p->linear.w_type; break;
+    case OP_LINEAR:
+    case OP_LINEAR_PACK: t[0] = t[1] = p->linear.w_type; break;
     case OP_ROPE_APPEND: t[0] = p->append.kv.k.type, t[1] = p->append.kv.v.type; break;
     case OP_EMBED: t[0] = t[1] = p->small.type; break;
     default: t[0] = t[1] = FDEC_F32;
@@ -195,7 +209,8 @@ static bool set_types(struct problem *p, const fdec_type t[2])
     if (t[0] != t[1])
         return false;
     switch (p->op) {
-    case OP_LINEAR: p->linear.w_type = t[0]; return true;
+    case OP_LINEAR:
+    case OP_LINEAR_PACK: p->linear.w_type = t[0]; return true;
     case OP_EMBED: p->small.type = t[0]; return true;
     default: return t[0] == FDEC_F32;
     }
@@ -220,6 +235,8 @@ static void print_field(const struct field *f, char buf[PROBLEM_TEXT])
     append(buf, PROBLEM_TEXT, " %s=", f->name);
     if (f->kind == TYPES)
         print_types((const fdec_type[2]){(fdec_type) v[0], (fdec_type) v[1]}, buf);
+    else if (f->kind == WORD)
+        append(buf, PROBLEM_TEXT, "%s", f->words[v[0]]);
     else if (f->kind == RATIO || v[0] != v[1])
         append(buf, PROBLEM_TEXT, "%" PRId64 "/%" PRId64, v[0], v[1]);
     else
@@ -272,11 +289,16 @@ static const char *parse_count(const char *text, int64_t max, const char *ends, 
 static bool parse_field(const struct field *f, char *value)
 {
     int64_t v[2];
+    if (f->kind == WORD) {
+        int i = 0;
+        while (f->words[i] && strcmp(f->words[i], value))
+            i++;
+        field_set(f, i, i);
+        return f->words[i];
+    }
     if (f->kind == TYPES) {
         fdec_type t[2];
         if (!parse_types(value, t) || !type_is_float(t[0]) || !type_is_float(t[1]))
-            return false;
-        if (f->type[0] == f->type[1] && t[0] != t[1])
             return false;
         if (f->type[0] == f->type[1] && t[0] != t[1])
             return false;
@@ -351,7 +373,7 @@ static bool complete_attn(struct attn_problem *a, char *err, size_t n_err)
 /* Rows of weights and of tables are whole blocks. */
 static bool complete_rows(const struct problem *p, char *err, size_t n_err)
 {
-    const bool linear = p->op == OP_LINEAR;
+    const bool linear = p->op != OP_EMBED;
     const fdec_type type = linear ? p->linear.w_type : p->small.type;
     const int64_t row = linear ? p->linear.k : p->small.cols, block = (int64_t) type_block(type);
     if (row % block == 0)
@@ -386,7 +408,10 @@ bool problem_parse(const char *text, struct problem *p, char *err, size_t n_err)
     }
     if (!parse_fields(words, p, err, n_err))
         return false;
-    if (p->op == OP_LINEAR || p->op == OP_EMBED)
+    const bool linear = p->op == OP_LINEAR || p->op == OP_LINEAR_PACK;
+    if (linear)
+        p->linear.scale = 1;
+    if (linear || p->op == OP_EMBED)
         return complete_rows(p, err, n_err);
     return p->op != OP_ATTN || complete_attn(&p->attn, err, n_err);
 }
@@ -420,6 +445,10 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
 
 bool problem_pinned(const struct problem *p, int64_t at[N_RANGES])
 {
+    if (p->op == OP_LINEAR) {
+        at[0] = 8, at[1] = 1; /* a few drafted tokens, whatever the largest M: what invariance over M is for */
+        return p->linear.invariant;
+    }
     at[0] = 1, at[1] = 4096; /* one long sequence: where decoding spends its time */
     return p->op == OP_ATTN && p->attn.invariant;
 }
@@ -464,15 +493,33 @@ static double append_bytes(const struct append_problem *a) /* q twice; k and v, 
     return (double) a->rows * (a->n_heads * q + a->n_kv_heads * (kv + cache) + 4);
 }
 
+int64_t linear_rows(const struct linear_problem *l)
+{
+    return l->glu == FDEC_GLU_NONE ? l->n : 2 * l->n;
+}
+
+int64_t linear_part_rows(const struct linear_problem *l, int i)
+{
+    if (l->glu != FDEC_GLU_NONE)
+        return i < 2 ? l->n : 0;
+    return i == 0 ? l->n - l->n2 - l->n3 : i == 1 ? l->n2 : l->n3;
+}
+
+static double linear_bytes(const struct linear_problem *l) /* W; x and y */
+{
+    const double row = (double) type_bytes(l->w_type, (uint64_t) l->k), k = (double) l->k, n = (double) l->n;
+    return (double) linear_rows(l) * row +
+           (double) l->m * (k * (double) type_bytes(l->x_type, 1) + n * (double) type_bytes(l->y_type, 1));
+}
+
 double problem_bytes(const struct problem *p)
 {
     const double rows = (double) p->small.rows, cols = (double) p->small.cols;
-    const struct linear_problem *l = &p->linear;
     switch (p->op) {
     case OP_ATTN: return attn_bytes(&p->attn);
-    case OP_LINEAR: /* W; x and y */
-        return (double) l->n * (double) type_bytes(l->w_type, (uint64_t) l->k) +
-               4.0 * (double) l->m * (double) (l->n + l->k);
+    case OP_LINEAR: return linear_bytes(&p->linear);
+    case OP_LINEAR_PACK: /* read and written */
+        return 2.0 * (double) type_bytes(p->linear.w_type, (uint64_t) (linear_rows(&p->linear) * p->linear.k));
     case OP_SOFTMAX: return 8.0 * (double) p->softmax.rows * (double) p->softmax.cols;
     case OP_RMSNORM: return 8 * rows * cols + 4 * cols;
     case OP_ROPE_APPEND: return append_bytes(&p->append);
@@ -492,7 +539,7 @@ double problem_flops(const struct problem *p)
     const struct linear_problem *l = &p->linear;
     switch (p->op) {
     case OP_ATTN: return attn_flops(&p->attn);
-    case OP_LINEAR: return 2.0 * (double) l->m * (double) l->n * (double) l->k;
+    case OP_LINEAR: return 2.0 * (double) l->m * (double) linear_rows(l) * (double) l->k;
     case OP_SOFTMAX: return 4.0 * (double) p->softmax.rows * (double) p->softmax.cols; /* an exp counts as one */
     case OP_ROPE_APPEND: /* four products and two sums a pair */
         return 3.0 * (double) p->append.rows * (p->append.n_heads + p->append.n_kv_heads) * p->append.head_dim;

@@ -13,6 +13,7 @@
 enum op {
     OP_ATTN, OP_LINEAR, OP_SOFTMAX,
     OP_RMSNORM, OP_ROPE_APPEND, OP_SWIGLU, OP_ADD, OP_EMBED, OP_ARGMAX, OP_SAMPLE, OP_ATTN_MERGE,
+    OP_LINEAR_PACK,
     OP_COUNT
 };
 
@@ -31,8 +32,12 @@ struct attn_problem {
 };
 struct linear_problem {
     int64_t m; /* range */
-    int64_t n, k;
-    fdec_type w_type;
+    int64_t n, k;   /* columns of all outputs together */
+    int64_t n2, n3; /* of them, those of the second and third; 0: there is none */
+    fdec_type w_type, x_type, y_type;
+    uint32_t glu, w_layout; /* fdec_glu: not none, W has 2n rows; fdec_w_layout */
+    bool norm, invariant;
+    float eps, scale, softcap; /* scale never 0 here; softcap 0: none */
 };
 struct softmax_problem {
     int64_t rows; /* range */
@@ -65,10 +70,10 @@ struct problem {
 enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
 
 /* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16/q8_0 b=1 h=32/8 d=192/128 q=8 n=4096 page=16 window=1024 act=bf16/f32",
- * "linear:f16 m=8 n=4096 k=4096", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096",
- * "rope_append:f16/q8_0 rows=1 h=32/8 d=192/128 act=bf16". The pairs of attention and of rope_append are K and V,
- * head_dim and v_head_dim, q and out, one number or type where both are the same. Scale, softcap, mask, strides, phi,
- * pool sizes and what turns are not part of the text: they do not change what is fastest. */
+ * "linear:q4_0 m=8 n=4096 k=4096 act=f16/f32 glu=silu w=packed", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096",
+ * "rope_append:f16/q8_0 rows=1 h=32/8 d=192/128 act=bf16". The pairs are K and V, head_dim and v_head_dim, q and out, x
+ * and y, one number or type where both are the same. Scale, softcap, mask, strides, phi, pool sizes, what turns, norm
+ * and how n is divided among weights are not part of the text: they do not change what is fastest. */
 void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
 
 /* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1,
@@ -86,9 +91,11 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES]);
 const char *const *problem_range_names(enum op op);
 
 /* True where every run takes the kernel chosen for the one point `at`, whatever its own range: batch-invariant
- * attention. */
+ * attention and linear. */
 bool problem_pinned(const struct problem *p, int64_t at[N_RANGES]);
 
+int64_t linear_rows(const struct linear_problem *l);             /* of all weights together */
+int64_t linear_part_rows(const struct linear_problem *l, int i); /* of weight i of three; 0: there is none */
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
 double problem_flops(const struct problem *p); /* multiply and add count as two */
 

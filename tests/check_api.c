@@ -49,6 +49,13 @@ static fdec_linear_params linear_params(void)
     return p;
 }
 
+static fdec_linear_pack_params linear_pack_params(void)
+{
+    fdec_linear_pack_params p = FDEC_LINEAR_PACK_PARAMS_INIT;
+    p.n = 17, p.k = 64;
+    return p;
+}
+
 static fdec_softmax_params softmax_params(void)
 {
     fdec_softmax_params p = FDEC_SOFTMAX_PARAMS_INIT;
@@ -125,10 +132,26 @@ static void refuse_plans(const struct api *a)
 {
     BAD_PLAN(linear, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(linear, max_m = 0, FDEC_E_ARG, "max_m");
-    BAD_PLAN(linear, n = 0, FDEC_E_ARG, "p.n");
-    BAD_PLAN(linear, k = 0, FDEC_E_ARG, "p.k");
-    BAD_PLAN(linear, k = 1u << 31, FDEC_E_ARG, "p.k");
-    BAD_PLAN(linear, w_type = (fdec_type) 2, FDEC_E_UNSUPPORTED, "w_type");
+    BAD_PLAN(linear, n = 0, FDEC_E_ARG, "p->n");
+    BAD_PLAN(linear, k = 0, FDEC_E_ARG, "p->k");
+    BAD_PLAN(linear, k = 1u << 31, FDEC_E_ARG, "p->k");
+    BAD_PLAN(linear, w_type = (fdec_type) 11, FDEC_E_ARG, "w_type");
+    BAD_PLAN(linear, w_type = FDEC_Q6_K, FDEC_E_ARG, "blocks of 256");
+    BAD_PLAN(linear, x_type = FDEC_Q8_0, FDEC_E_ARG, "x_type");
+    BAD_PLAN(linear, y_type = (fdec_type) 12, FDEC_E_ARG, "y_type");
+    BAD_PLAN(linear, n3 = 4, FDEC_E_ARG, "n2");
+    BAD_PLAN(linear, n2 = INT32_MAX, FDEC_E_ARG, "rows <=");
+    BAD_PLAN(linear, glu = (fdec_glu) 4, FDEC_E_ARG, "glu");
+    BAD_PLAN(linear, glu = FDEC_GLU_SILU; p.n2 = 4, FDEC_E_ARG, "n2");
+    BAD_PLAN(linear, w_layout = (fdec_w_layout) 2, FDEC_E_ARG, "w_layout");
+    BAD_PLAN(linear, w_layout = FDEC_W_PACKED; p.w_type = FDEC_Q4_K; p.k = 256, FDEC_E_UNSUPPORTED, "packed");
+    BAD_PLAN(linear, eps = 1, FDEC_E_ARG, "eps");
+    BAD_PLAN(linear, norm = 2, FDEC_E_ARG, "norm");
+    BAD_PLAN(linear, scale = (float) (0.0 / 0.0), FDEC_E_ARG, "scale");
+    BAD_PLAN(linear, softcap = -1, FDEC_E_ARG, "softcap");
+    BAD_PLAN(linear_pack, size = 0, FDEC_E_ARG, "size");
+    BAD_PLAN(linear_pack, n = 0, FDEC_E_ARG, "n");
+    BAD_PLAN(linear_pack, w_type = FDEC_Q5_1, FDEC_E_UNSUPPORTED, "as they are stored");
     BAD_PLAN(linear, impl = (fdec_linear_impl) 4, FDEC_E_ARG, "impl");
     BAD_PLAN(softmax, size = 0, FDEC_E_ARG, "size");
     BAD_PLAN(softmax, max_rows = 0, FDEC_E_ARG, "max_rows");
@@ -316,6 +339,10 @@ static void refuse_runs(const struct api *a)
     BAD_RUN(linear, a->linear, residual = end, "residual needs");
     BAD_RUN(linear, a->linear, y.offset_bytes += 1, "y.offset_bytes");
     BAD_RUN(linear, a->softmax, m = 1, "plan");
+    BAD_RUN(linear, a->linear, w2 = end, "w2 is given");
+    BAD_RUN(linear, a->linear, bias2 = end, "bias2 is given");
+    BAD_RUN(linear, a->linear, y3 = end, "y3 is given");
+    BAD_RUN(linear, a->linear, norm = end, "norm");
     BAD_RUN(softmax, a->softmax, size = 0, "size");
     BAD_RUN(softmax, a->softmax, rows = 3, "rows");
     BAD_RUN(softmax, a->softmax, x = none, "x.mem");

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * check_linear.c - linear: M, N and K on both sides of every tile edge; N and K are arguments, so programs are few */
+ * check_linear.c - linear: M, N and K on both sides of every tile edge, every type of weights, every feature
+ *
+ * N and K are arguments and so are most features: what costs is a program, of types, layout and glu. */
 #include "checkcl.h"
 #include "util.h"
+
+#include <string.h>
 
 #define RUN(m, what, ...)                                                                                              \
     {                                                                                                                  \
@@ -27,28 +31,120 @@ static const struct trial runs[] = {
 
 static const struct trial equal[] = {RUN(3, EQUAL, .bias = true), RUN(17, EQUAL, .residual = true)};
 static const struct trial one[] = {RUN(1, UNIFORM, .bias = true, .residual = true), RUN(1, UNIFORM, .bias = false)};
+static const struct trial few[] = {RUN(9, UNIFORM, .bias = true), RUN(1, UNIFORM, .bias = false),
+                                   RUN(6, OUTLIERS, .bias = true)};
 
 static void check_shape(struct check *c, fdec_type type, int64_t m, int64_t n, int64_t k, const struct trial *trials,
                         size_t n_trials)
 {
-    const struct problem p = {.op = OP_LINEAR, .linear = {.m = m, .n = n, .k = k, .w_type = type}};
+    const struct problem p = {.op = OP_LINEAR, .linear = {.m = m, .n = n, .k = k, .w_type = type, .scale = 1}};
     check_plan(c, &p, "", trials, (int) n_trials);
+}
+
+static void check_elements(struct check *c, fdec_type type)
+{
+    static const int64_t nk[][2] = {{1, 1},    {1, 131},    {97, 1},   {16, 16},  {97, 131},
+                                    {64, 256}, {130, 1000}, {257, 64}, {33, 4099}};
+    if (check_tiny(c)) {
+        check_shape(c, type, 3, 19, 37, equal, 1);
+        check_shape(c, type, 1, 33, 65, one, ARRAY_LEN(one));
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(nk); i++)
+        check_shape(c, type, 67, nk[i][0], nk[i][1], runs, ARRAY_LEN(runs));
+    check_shape(c, type, 17, 50, 100, equal, ARRAY_LEN(equal));
+    check_shape(c, type, 1, 1030, 700, one, ARRAY_LEN(one)); /* a plan for one token: other defaults */
+    check_shape(c, type, 8, 1030, 700, runs + 1, 7);         /* and for eight */
+}
+
+/* Weights in blocks, and packed ones: one configuration of each variant. */
+static void check_blocks(struct check *c)
+{
+    static const struct sieve one_each = {.samples = 1};
+    for (int type = FDEC_BF16; type <= FDEC_Q6_K; type++) {
+        const int64_t block = (int64_t) type_block((fdec_type) type);
+        struct problem p = {.op = OP_LINEAR,
+                            .linear = {.m = 9, .n = 97, .k = 3 * block, .w_type = (fdec_type) type, .scale = 1}};
+        check_plan_by(c, &one_each, &p, "", few, check_tiny(c) ? 2 : (int) ARRAY_LEN(few));
+        if (check_tiny(c))
+            continue;
+        p.linear.n = 31, p.linear.k = block * (block > 1 ? 5 : 1031); /* more than one tile of K */
+        check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
+    }
+}
+
+static void check_packed(struct check *c)
+{
+    static const fdec_type types[] = {FDEC_F32, FDEC_F16, FDEC_BF16, FDEC_Q8_0, FDEC_Q4_0};
+    const struct sieve vec = {.samples = 2, .style = "vec"};
+    if (strcmp(check_native(c), "vec"))
+        return;
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        struct problem p = {
+            .op = OP_LINEAR,
+            .linear = {.m = 67, .n = 97, .k = 640, .w_type = types[i], .w_layout = FDEC_W_PACKED, .scale = 1}};
+        check_plan_by(c, &vec, &p, "", runs, (int) ARRAY_LEN(runs));
+        p.linear.n2 = 17, p.linear.n3 = 40;
+        check_plan_by(c, &vec, &p, "parts=40,17,40", few, (int) ARRAY_LEN(few));
+        if (types[i] > FDEC_F16)
+            continue;
+        p.linear.n2 = p.linear.n3 = 0, p.linear.k = 131;
+        check_plan_by(c, &vec, &p, "", runs, (int) ARRAY_LEN(runs));
+        p.linear.glu = FDEC_GLU_SILU;
+        check_plan_by(c, &vec, &p, "", few, (int) ARRAY_LEN(few));
+    }
+}
+
+/* Types of activations, glu, and what is an argument: each with each other one at least once. */
+static void check_features(struct check *c)
+{
+    static const struct {
+        fdec_type w, x, y;
+        fdec_glu glu;
+        int n2, n3, norm;
+        float scale, softcap;
+        const char *note;
+    } cover[] = {
+        {FDEC_F32, FDEC_F16, FDEC_F16, FDEC_GLU_SILU, 0, 0, 1, 1, 0, "norm"},
+        {FDEC_F16, FDEC_F16, FDEC_F32, FDEC_GLU_NONE, 33, 16, 1, 0.5f, 3, "norm parts=48,33,16 scale=0.5 cap=3"},
+        {FDEC_F16, FDEC_BF16, FDEC_BF16, FDEC_GLU_GELU, 0, 0, 0, 0.25f, 0, "scale=0.25"},
+        {FDEC_BF16, FDEC_F32, FDEC_F16, FDEC_GLU_GELU_ERF, 0, 0, 0, 1, 2, "cap=2"},
+        {FDEC_Q8_0, FDEC_F16, FDEC_F16, FDEC_GLU_NONE, 0, 0, 1, 2, 0, "norm scale=2"},
+        {FDEC_Q4_K, FDEC_BF16, FDEC_F32, FDEC_GLU_SILU, 0, 0, 1, 1, 5, "norm cap=5"},
+        {FDEC_F32, FDEC_F32, FDEC_BF16, FDEC_GLU_NONE, 48, 0, 0, 1, 1, "parts=49,48 cap=1"},
+    };
+    static const struct trial trials[] = {RUN(9, UNIFORM, .bias = true), RUN(1, OUTLIERS, .bias = false),
+                                          RUN(5, UNIFORM, .bias = true, .residual = true, .in_place = true),
+                                          RUN(4, NAN, .residual = true)};
+    const struct sieve sieve = {.samples = 1, .style = check_native(c)};
+    for (size_t i = 0; i < ARRAY_LEN(cover); i++) {
+        const bool blocks = type_block(cover[i].w) > 1;
+        const struct problem p = {.op = OP_LINEAR,
+                                  .linear = {.m = 9,
+                                             .n = 97,
+                                             .n2 = cover[i].n2,
+                                             .n3 = cover[i].n3,
+                                             .k = blocks ? 512 : 331,
+                                             .w_type = cover[i].w,
+                                             .x_type = cover[i].x,
+                                             .y_type = cover[i].y,
+                                             .glu = cover[i].glu,
+                                             .norm = cover[i].norm,
+                                             .eps = cover[i].norm ? 1e-5f : 0,
+                                             .scale = cover[i].scale,
+                                             .softcap = cover[i].softcap}};
+        check_plan_by(c, &sieve, &p, cover[i].note, trials, cover[i].n2 ? 2 : (int) ARRAY_LEN(trials));
+    }
 }
 
 void check_linear(struct check *c)
 {
-    static const int64_t nk[][2] = {{1, 1},    {1, 131},    {97, 1},   {16, 16},  {97, 131},
-                                    {64, 256}, {130, 1000}, {257, 64}, {33, 4099}};
-    for (int type = FDEC_F32; type <= FDEC_F16; type++) {
-        if (check_tiny(c)) {
-            check_shape(c, (fdec_type) type, 3, 19, 37, equal, 1);
-            check_shape(c, (fdec_type) type, 1, 33, 65, one, ARRAY_LEN(one));
-            continue;
-        }
-        for (size_t i = 0; i < ARRAY_LEN(nk); i++)
-            check_shape(c, (fdec_type) type, 67, nk[i][0], nk[i][1], runs, ARRAY_LEN(runs));
-        check_shape(c, (fdec_type) type, 17, 50, 100, equal, ARRAY_LEN(equal));
-        check_shape(c, (fdec_type) type, 1, 1030, 700, one, ARRAY_LEN(one)); /* a plan for one token: other defaults */
-        check_shape(c, (fdec_type) type, 8, 1030, 700, runs + 1, 7);         /* and for eight */
-    }
+    for (int type = FDEC_F32; type <= FDEC_F16; type++)
+        check_elements(c, (fdec_type) type);
+    check_blocks(c);
+    if (check_tiny(c))
+        return;
+    check_packed(c);
+    check_features(c);
+    check_linear_whole(c);
 }

@@ -59,6 +59,7 @@ void check_attn_cover(struct check *c);  /* every pair of features */
 void check_attn_whole(struct check *c);  /* batch-invariance, moving to `online`, refused pairs */
 void check_attn_random(struct check *c); /* --op random */
 void check_linear(struct check *c);
+void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
 void check_softmax(struct check *c);
 void check_api(struct check *c); /* refusals of the public calls, families by name */
 

@@ -150,11 +150,13 @@ void inputs_shape(const struct workload_spec *spec, struct inputs *in)
     if (spec->problem.op == OP_ATTN) {
         shape_attn(spec, in);
     } else if (spec->problem.op == OP_LINEAR) {
-        operand_add(in, LINEAR_X, ELEM_F32, l->m * l->k, false);
-        operand_add(in, LINEAR_W, (enum element) l->w_type, l->n * l->k, false);
-        operand_add(in, LINEAR_BIAS, ELEM_F32, spec->bias ? l->n : 0, false);
-        operand_add(in, LINEAR_RESIDUAL, ELEM_F32, spec->residual ? l->m * l->n : 0, false);
-        operand_add(in, LINEAR_Y, ELEM_F32, l->m * l->n, true);
+        /* all weights in one operand, one after the other; so biases and outputs */
+        operand_add(in, LINEAR_X, (enum element) l->x_type, l->m * l->k, false);
+        operand_add(in, LINEAR_W, (enum element) l->w_type, linear_rows(l) * l->k, false);
+        operand_add(in, LINEAR_BIAS, ELEM_F32, spec->bias ? linear_rows(l) : 0, false);
+        operand_add(in, LINEAR_RESIDUAL, (enum element) l->y_type, spec->residual ? l->m * l->n : 0, false);
+        operand_add(in, LINEAR_NORM, ELEM_F32, l->norm ? l->k : 0, false);
+        operand_add(in, LINEAR_Y, (enum element) l->y_type, l->m * l->n, true);
     } else {
         operand_add(in, SOFTMAX_X, ELEM_F32, s->rows * s->cols, false);
         operand_add(in, SOFTMAX_Y, ELEM_F32, s->rows * s->cols, true);
@@ -166,10 +168,10 @@ void inputs_shape(const struct workload_spec *spec, struct inputs *in)
 static void fill_linear(const struct workload_spec *spec, struct inputs *in)
 {
     const struct linear_problem *p = &spec->problem.linear;
-    for (int i = LINEAR_X; i <= LINEAR_RESIDUAL; i++)
+    for (int i = LINEAR_X; i <= LINEAR_NORM; i++)
         if (element_is_block(in->at[i].type))
             fill_blocks(p, &in->at[i], stream_of(spec, i, in->at[i].type));
-        else
+        else if (in->at[i].n)
             fill(&in->at[i], stream_of(spec, i, in->at[i].type));
     if (spec->fill == FILL_NAN) {
         in->at[LINEAR_X].f[p->k / 2] = NAN;

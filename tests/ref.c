@@ -283,26 +283,110 @@ void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *
 }
 
 /* ---- linear ----
- * y = sum_k x_k w_k + bias + residual: chain(K) additions and one rounding for a product that is not fused, one more
- * for a weight that is not exact in float32 (a sum in q4_1, q5_1, q4_k and q5_k), and up to 3 where partial sums, bias
- * and residual come together. */
+ * s = sum_k x_k w_k: chain(K) additions and one rounding for a product that is not fused, one more for a weight that is
+ * not exact in float32 (a sum in q4_1, q5_1, q4_k and q5_k), 2 where partial sums come together. A normalised x: the sum of squares adds K positive terms, halved by the root; the division (5u), the root
+ * (3u), mean and eps, and two products: chain(K)/2 + 14 roundings. Then, each with the error that comes in:
+ *     scale * s + bias     2 roundings
+ *     c tanh(z / c)        the slope is at most 1; division 5u, tanh 10u, product 1u, of |z| at most
+ *     act(z)               the slope is at most 1.13; exp_plain, sum, division, erfc (32u): 48u, and the roundings of
+ *                          its argument, which change e^u by |u| of them: 4u (1 + |z|^3) covers tanh's cubic and
+ *                          z^2 of erfc. e^-z overflows at 88, where 4e-37 |z| is lost.
+ *     gate * up, residual  1 rounding each */
 static bool rounds_weights(fdec_type t)
 {
     return t == FDEC_Q4_1 || t == FDEC_Q5_1 || t == FDEC_Q4_K || t == FDEC_Q5_K;
 }
 
-void ref_linear(const struct linear_problem *p, const float *x, const float *w, const float *bias,
-                const float *residual, double *y, double *bound)
+struct approx {
+    double value, error;
+};
+
+static struct approx linear_value(const struct linear_run *r, const double *x, double x_error, int64_t row)
 {
-    const double terms = U * (chain((double) p->k) + 4 + rounds_weights(p->w_type));
-    for (int64_t n = 0; n < p->n; n++) {
-        for (int64_t m = 0; m < p->m; m++) {
-            const double b = bias ? bias[n] : 0, r = residual ? residual[m * p->n + n] : 0;
-            double mag;
-            y[m * p->n + n] = dot(x + m * p->k, w + n * p->k, p->k, &mag) + b + r;
-            bound[m * p->n + n] = terms * mag + 3 * U * (fabs(b) + fabs(r)) + FLT_MIN;
-        }
+    const struct linear_problem *p = r->p;
+    const double b = r->bias ? r->bias[row] : 0, terms = chain((double) p->k) + 3 + rounds_weights(p->w_type) + x_error;
+    double sum = 0, mag = 0;
+    for (int64_t k = 0; k < p->k; k++) {
+        const double product = x[k] * r->w[row * p->k + k];
+        sum += product, mag += fabs(product);
     }
+    struct approx z = {(double) p->scale * sum + b, fabs((double) p->scale) * U * (terms + 1) * mag};
+    z.error += 2 * U * (fabs((double) p->scale) * mag + fabs(b));
+    if (isinf(z.value))
+        z.error = 0; /* which a cap makes finite again */
+    if (p->softcap > 0) {
+        const double capped = p->softcap * tanh(z.value / p->softcap);
+        z.error += U * (5 * fmin(fabs(z.value), 20 * p->softcap) + 12 * fabs(capped));
+        z.value = capped;
+    }
+    return z;
+}
+
+static double glu_value(uint32_t glu, double z)
+{
+    const double u = 0.79788456080286535588 * (z + 0.044715 * z * z * z); /* sqrt(2 / pi) */
+    switch (glu) {
+    case FDEC_GLU_SILU: return z / (1 + exp(-z));
+    case FDEC_GLU_GELU: return z / (1 + exp(-2 * u));
+    default: return z / 2 * erfc(-z / sqrt(2));
+    }
+}
+
+static struct approx linear_glu(uint32_t glu, struct approx gate, struct approx up)
+{
+    const double z = fabs(gate.value), act = glu_value(glu, gate.value), slope = 1.13;
+    const double act_error =
+        slope * gate.error + U * (48 + 4 * fmin(z * z * z, 1e6)) * fabs(act) + 4e-37 * fmax(z, 1) + FLT_MIN;
+    struct approx y = {act * up.value, act_error * fabs(up.value) + fabs(act) * up.error};
+    y.error += act_error * up.error + U * fabs(y.value);
+    return y;
+}
+
+/* x as the product takes it. */
+static double linear_x(const struct linear_run *r, int64_t m, double *x)
+{
+    const struct linear_problem *p = r->p;
+    double squares = 0;
+    for (int64_t k = 0; k < p->k; k++) {
+        x[k] = r->x[m * p->k + k];
+        squares += x[k] * x[k];
+    }
+    if (!p->norm)
+        return 0;
+    for (int64_t k = 0; k < p->k; k++)
+        x[k] = x[k] / sqrt(squares / (double) p->k + (double) p->eps) * r->norm[k];
+    return chain((double) p->k) / 2 + 14;
+}
+
+/* Where the output of row `row` and token m lies. */
+static int64_t linear_at(const struct linear_problem *p, int64_t m, int64_t row)
+{
+    const int64_t n[] = {p->n - p->n2 - p->n3, p->n2, p->n3};
+    int64_t first = 0, part = 0;
+    while (row - first >= n[part])
+        first += n[part++];
+    return p->m * first + m * n[part] + row - first;
+}
+
+void ref_linear(const struct linear_run *r, double *y, double *bound)
+{
+    const struct linear_problem *p = r->p;
+    double *x = malloc((size_t) (p->m * p->k) * sizeof *x), x_error = 0;
+    for (int64_t m = 0; x && m < p->m; m++)
+        x_error = linear_x(r, m, x + m * p->k);
+    for (int64_t n = 0; n < p->n; n++)
+        for (int64_t m = 0; m < p->m; m++) {
+            const int64_t at = linear_at(p, m, n);
+            const double res = r->residual ? r->residual[at] : 0;
+            struct approx z = {NAN, 0}; /* without memory nothing passes */
+            if (x)
+                z = linear_value(r, x + m * p->k, x_error, n);
+            if (x && p->glu != FDEC_GLU_NONE)
+                z = linear_glu(p->glu, z, linear_value(r, x + m * p->k, x_error, p->n + n));
+            y[at] = z.value + res;
+            bound[at] = z.error + U * (fabs(z.value) + fabs(res)) + FLT_MIN;
+        }
+    free(x);
 }
 
 /* ---- softmax ----

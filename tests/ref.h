@@ -42,9 +42,17 @@ struct attn_span attn_span_of(const struct attn_problem *p, int64_t len, int64_t
  * float32: the rounding to out_type comes on top. */
 void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *lse, double *lse_bound);
 
-/* bias, residual may be NULL. w widened to float. */
-void ref_linear(const struct linear_problem *p, const float *x, const float *w, const float *bias,
-                const float *residual, double *y, double *bound);
+/* One run of linear: host copies, widened to float. NULL: absent. */
+struct linear_run {
+    const struct linear_problem *p;
+    const float *x;        /* [M, K] */
+    const float *w, *bias; /* of all weights, one after the other: [linear_rows, K], [linear_rows] */
+    const float *residual; /* [M, N] */
+    const float *norm;     /* [K] */
+};
+
+/* y, bound: the outputs one after the other, [M, N1], [M, N2], [M, N3]. The bound is that of float32, as above. */
+void ref_linear(const struct linear_run *r, double *y, double *bound);
 
 void ref_softmax(const struct softmax_problem *p, const float *x, double *y, double *bound, double *lse,
                  double *lse_bound);

@@ -165,8 +165,9 @@ fdec_status reference_make(const struct workload_spec *spec, const struct inputs
     if (spec->problem.op == OP_ATTN)
         try_st(reference_attn(spec, in, r));
     else if (spec->problem.op == OP_LINEAR)
-        ref_linear(&spec->problem.linear, in->at[LINEAR_X].f, in->at[LINEAR_W].f, in->at[LINEAR_BIAS].f,
-                   in->at[LINEAR_RESIDUAL].f, r->out, r->bound);
+        ref_linear(&(struct linear_run){&spec->problem.linear, in->at[LINEAR_X].f, in->at[LINEAR_W].f,
+                                        in->at[LINEAR_BIAS].f, in->at[LINEAR_RESIDUAL].f, in->at[LINEAR_NORM].f},
+                   r->out, r->bound);
     else
         ref_softmax(&spec->problem.softmax, in->at[SOFTMAX_X].f, r->out, r->bound, r->lse, r->lse_bound);
 out:
@@ -199,6 +200,10 @@ static uint64_t spec_key(const struct workload_spec *spec)
     problem_print(&spec->problem, text);
     append(text, sizeof text, " fill=%d seed=%llu ragged=%d bias=%d residual=%d", (int) spec->fill,
            (unsigned long long) spec->seed, inputs_ragged(spec), spec->bias, spec->residual);
+    const struct linear_problem *l = &spec->problem.linear;
+    if (spec->problem.op == OP_LINEAR)
+        append(text, sizeof text, " parts=%lld,%lld norm=%d:%a scale=%a cap=%a", (long long) l->n2, (long long) l->n3,
+               l->norm, (double) l->eps, (double) l->scale, (double) l->softcap);
     if (spec->problem.op != OP_ATTN)
         return hash64(text, strlen(text), 0);
     append(text, sizeof text,

@@ -52,7 +52,6 @@ refused 2 '--context 99999999999999999999: ' attn --context 99999999999999999999
 refused 2 '--m is no option of attn' attn --m 4
 refused 2 '--q-len 65: ' attn --q-len 65
 refused 2 '--act q8_0: ' attn --act q8_0
-refused 2 '--act bf16: ' linear --act bf16
 refused 2 '--v-type q4_0: ' attn --v-type q4_0
 refused 2 '--window 0: ' attn --window 0
 refused 2 'multiple' attn --kv q8_0 --head-dim 72
@@ -67,7 +66,6 @@ refused 2 '--layout is no option of linear' linear --layout bgtd
 refused 2 '--scheme fast: ' attn --scheme fast
 refused 2 '--weights q4_0: ' linear --weights q4_0
 refused 2 '--impl online: ' linear --impl online
-refused 2 '--packed: ' linear --packed
 refused 2 '--sweep and --m exclude each other' linear --sweep --m 4
 refused 2 '--svg plots a --sweep' linear --svg "$dir/sweep.svg"
 refused 2 '--sweep is no option of attn' attn --sweep

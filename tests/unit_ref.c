@@ -32,10 +32,10 @@ struct result {
 
 static void run_linear(const int *a, struct result *r)
 {
-    const struct linear_problem p = {.m = a[0], .n = a[1], .k = a[2]};
+    const struct linear_problem p = {.m = a[0], .n = a[1], .k = a[2], .scale = 1};
     float *x = values(0, (size_t) (p.m * p.k), 1), *w = values(1, (size_t) (p.n * p.k), 1);
     float *bias = values(2, (size_t) p.n, 1), *residual = values(3, (size_t) (p.m * p.n), 1);
-    ref_linear(&p, x, w, bias, residual, r->value, r->bound);
+    ref_linear(&(struct linear_run){&p, x, w, bias, residual, NULL}, r->value, r->bound);
     r->n = (size_t) (p.m * p.n);
     for (int64_t i = 0; i < p.m * p.n; i++) { /* one serial sum in float32 keeps the bound */
         float sum = 0;
@@ -196,7 +196,8 @@ static void knows_what_is_no_number(void **state)
     assert_true(y[7] == 0 && fabs(y[6] + y[8] - 1) < 1e-15 && isfinite(lse[2]));
 
     const float row[2] = {1, -2}, w[2] = {INFINITY, 1};
-    ref_linear(&(struct linear_problem){.m = 1, .n = 1, .k = 2}, row, w, NULL, NULL, y, bound);
+    const struct linear_problem p = {.m = 1, .n = 1, .k = 2, .scale = 1};
+    ref_linear(&(struct linear_run){.p = &p, .x = row, .w = w}, y, bound);
     assert_true(y[0] == INFINITY);
 }
 

@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 256 };                                          /* bytes */
+enum { GUARD = 256, PACKED_OFFSET = 4 };                       /* bytes */
 static const uint32_t QUIET = 0x7fc0dead, POISON = 0xc640e600; /* a NaN; -12345.5 */
 
 struct workload {
@@ -28,6 +28,7 @@ struct workload {
     struct reference ref;
     int out, lse, state, alias; /* indices of operands; -1: none. alias: the input that `out` overwrites */
     cl_mem (*sets)[MAX_BUFFERS];
+    cl_mem *packed; /* [n_sets], weights in panels; NULL: none */
     cl_mem work;
     size_t work_bytes, work_used; /* of all there is, guard included; of the last run's plan */
     int64_t rows;                 /* of x and y in use (linear) */
@@ -107,6 +108,51 @@ out:
     return st;
 }
 
+fdec_buffer workload_operand(const struct workload *w, int set, int i)
+{
+    if (i == w->out && w->alias >= 0)
+        i = w->alias;
+    return w->in.at[i].n ? (fdec_buffer){w->sets[set][i], offset_of(w, i)} : (fdec_buffer){NULL, 0};
+}
+
+/* The same from element n on. */
+static fdec_buffer part_of(const struct workload *w, int set, int i, int64_t n)
+{
+    fdec_buffer b = workload_operand(w, set, i);
+    if (b.mem)
+        b.offset_bytes += element_bytes(w->in.at[i].type, (size_t) n);
+    return b;
+}
+
+/* Packs the weights of every set, by the library's own call. */
+static fdec_status pack_all(struct workload *w)
+{
+    fdec_status st = FDEC_OK;
+    fdec_plan *plan = NULL;
+    cl_int err;
+    const struct linear_problem *p = &w->spec.problem.linear;
+    fdec_linear_pack_params params = FDEC_LINEAR_PACK_PARAMS_INIT;
+    params.n = (uint32_t) (p->n - p->n2 - p->n3), params.n2 = (uint32_t) p->n2, params.n3 = (uint32_t) p->n3;
+    params.k = (uint32_t) p->k, params.w_type = p->w_type, params.glu = (fdec_glu) p->glu;
+    try_st(fdec_linear_pack_plan_create(w->ctx, &params, &plan));
+    for (int set = 0; set < w->spec.n_sets; set++) {
+        fdec_linear_pack_args a = FDEC_LINEAR_PACK_ARGS_INIT;
+        fdec_buffer *const ws[] = {&a.w, &a.w2, &a.w3};
+        int64_t before = 0;
+        w->packed[set] = clCreateBuffer(w->ctx->context, CL_MEM_READ_WRITE,
+                                        PACKED_OFFSET + fdec_linear_packed_bytes(plan), NULL, &err);
+        try_cl(err);
+        for (int i = 0; i < 3 && linear_part_rows(p, i); before += linear_part_rows(p, i++))
+            *ws[i] = part_of(w, set, LINEAR_W, before * p->k);
+        a.packed = (fdec_buffer){w->packed[set], PACKED_OFFSET};
+        try_st(fdec_linear_pack_run(plan, w->queue, &a, 0, NULL, NULL));
+        try_cl(clFinish(w->queue));
+    }
+out:
+    fdec_plan_destroy(&plan);
+    return st;
+}
+
 /* All sets hold the same numbers in different memory: speed depends on where they lie, not on what they are. */
 static fdec_status upload_all(struct workload *w)
 {
@@ -147,6 +193,10 @@ fdec_status workload_create(fdec_ctx *ctx, cl_command_queue queue, const struct 
     name_outputs(w);
     try_st(inputs_make(spec, &w->in));
     try_st(upload_all(w));
+    if (spec->problem.op == OP_LINEAR && spec->problem.linear.w_layout == FDEC_W_PACKED) {
+        try_alloc(w->packed = calloc((size_t) spec->n_sets, sizeof *w->packed));
+        try_st(pack_all(w));
+    }
     if (spec->reference && spec->reference_file)
         try_st(reference_map(spec, spec->reference_file, &w->ref));
     else if (spec->reference)
@@ -172,6 +222,10 @@ void workload_destroy(struct workload **w)
         for (int i = 0; i < MAX_BUFFERS; i++)
             if ((*w)->sets[set][i])
                 clReleaseMemObject((*w)->sets[set][i]);
+    for (int set = 0; (*w)->packed && set < (*w)->spec.n_sets; set++)
+        if ((*w)->packed[set])
+            clReleaseMemObject((*w)->packed[set]);
+    free((*w)->packed);
     free((*w)->sets);
     if ((*w)->work)
         clReleaseMemObject((*w)->work);
@@ -236,13 +290,6 @@ out:
     return st;
 }
 
-fdec_buffer workload_operand(const struct workload *w, int set, int i)
-{
-    if (i == w->out && w->alias >= 0)
-        i = w->alias;
-    return w->in.at[i].n ? (fdec_buffer){w->sets[set][i], offset_of(w, i)} : (fdec_buffer){NULL, 0};
-}
-
 void workload_take_rows(struct workload *w, int64_t m)
 {
     w->rows = m;
@@ -290,13 +337,25 @@ static fdec_status run_attn(struct workload *w, fdec_plan *plan, int set, fdec_b
 
 static fdec_status run_linear(struct workload *w, fdec_plan *plan, int set, fdec_buffer work, cl_event *event)
 {
+    const struct linear_problem *p = &w->spec.problem.linear;
+    const bool glu = p->glu != FDEC_GLU_NONE;
     fdec_linear_args a = FDEC_LINEAR_ARGS_INIT;
+    fdec_buffer *const ws[] = {&a.w, &a.w2, &a.w3}, *const biases[] = {&a.bias, &a.bias2, &a.bias3},
+                       *const ys[] = {&a.y, &a.y2, &a.y3};
+    int64_t before = 0;
+    for (int i = 0; i < 3 && linear_part_rows(p, i); before += linear_part_rows(p, i++)) {
+        if (p->w_layout == FDEC_W_STORED)
+            *ws[i] = part_of(w, set, LINEAR_W, before * p->k);
+        *biases[i] = part_of(w, set, LINEAR_BIAS, before);
+        if (i == 0 || !glu)
+            *ys[i] = part_of(w, set, LINEAR_Y, before * w->rows);
+    }
+    if (p->w_layout == FDEC_W_PACKED)
+        a.w = (fdec_buffer){w->packed[set], PACKED_OFFSET};
     a.m = (uint32_t) w->rows;
     a.x = workload_operand(w, set, LINEAR_X);
-    a.w = workload_operand(w, set, LINEAR_W);
-    a.bias = workload_operand(w, set, LINEAR_BIAS);
     a.residual = workload_operand(w, set, LINEAR_RESIDUAL);
-    a.y = workload_operand(w, set, LINEAR_Y);
+    a.norm = workload_operand(w, set, LINEAR_NORM);
     a.workspace = work;
     return fdec_linear_run(plan, w->queue, &a, 0, NULL, event);
 }

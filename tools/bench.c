@@ -23,8 +23,10 @@ static const char help[] =
     "          --q-len Q, 1..64 (1)  --window W (all keys)  --page-size P (contiguous)\n"
     "          --layout btgd|bgtd, of the cache, or of each page of it (btgd)\n"
     "          --scheme unified|online|pair (the library's choice)\n"
-    "linear:   --m M (1)  --n N (4096)  --k K (4096)  --weights f32|f16 (f16)\n"
-    "          --impl gemv|flat|gemm (the library's choice)  --act f32 (no other yet)\n"
+    "linear:   --m M (1)  --n N (4096)  --k K (4096)\n"
+    "          --weights f32|f16|bf16|q8_0|q4_0|q4_1|q5_0|q5_1|q4_k|q5_k|q6_k (f16)  --packed (panels; as stored)\n"
+    "          --impl gemv|flat|gemm (the library's choice)  --act f32|f16|bf16, of x and y (f32)\n"
+    "          --glu silu|gelu|gelu_erf (one weight; else N rows each of gate and up)\n"
     "          --sweep      M = 1..64 in turn, a line each, then whether a row more ever costs more than it must\n"
     "          --svg FILE   plots the sweep, by gnuplot\n"
     "          --clblast-tuned FILE,...  CLBlast with parameters from the JSON files of its own tuners\n"
@@ -51,7 +53,7 @@ static const struct {
 /* clang-format off */
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
        LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
-       PACKED, SWEEP, SVG, CLBLAST_TUNED, ACT,
+       PACKED, GLU, SWEEP, SVG, CLBLAST_TUNED, ACT,
        ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
@@ -79,8 +81,9 @@ static struct flag {
     [M]         = {"m", LINEAR, .max = INT32_MAX, .number = 1},
     [N]         = {"n", LINEAR, .max = INT32_MAX, .number = 4096},
     [K]         = {"k", LINEAR, .max = INT32_MAX, .number = 4096},
-    [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16", .word = "f16"},
+    [WEIGHTS]   = {"weights", LINEAR, .values = "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k", .word = "f16"},
     [PACKED]    = {.name = "packed", .commands = LINEAR},
+    [GLU]       = {"glu", LINEAR, .values = "silu gelu gelu_erf", .word = "none"},
     [SWEEP]     = {.name = "sweep", .commands = LINEAR},
     [SVG]       = {"svg", LINEAR, .values = ""},
     [CLBLAST_TUNED] = {"clblast-tuned", LINEAR, .values = ""},
@@ -206,8 +209,6 @@ static bool parse(int argc, char **argv, enum command *command)
     for (int i = 0; i < N_OPTIONS; i++)
         if (flags[i].given && !(flags[i].commands & *command))
             return usage("--%s is no option of %s", flags[i].name, argv[optind]);
-    if (*command == LINEAR && strcmp(flags[ACT].word, "f32") != 0)
-        return usage("--act %s: linear takes f32 alone", flags[ACT].word);
     if (flags[CONTEXT].given && flags[CONTEXTS].given)
         return usage("--context and --contexts exclude each other");
     if (flags[SWEEP].given && flags[M].given)
@@ -216,8 +217,6 @@ static bool parse(int argc, char **argv, enum command *command)
         return usage("--svg plots a --sweep");
     if (flags[CLBLAST_TUNED].given && flags[NO_PEERS].given)
         return usage("--clblast-tuned and --no-peers exclude each other");
-    if (flags[PACKED].given)
-        return usage("--packed: this version reads weights as they lie in the file");
     if (flags[CONTEXTS].given && !parse_contexts(flags[CONTEXTS].word))
         return false;
     const char *impls = *command == LINEAR ? "gemv flat gemm" : "three-pass online two-pass";
@@ -261,8 +260,9 @@ static bool make_problem(enum command command, struct problem *p)
     if (command == ATTN) {
         print_attn(text);
     } else if (command == LINEAR) {
-        snprintf(text, sizeof text, "linear:%s m=%" PRId64 " n=%" PRId64 " k=%" PRId64, flags[WEIGHTS].word,
-                 flags[M].number, flags[N].number, flags[K].number);
+        snprintf(text, sizeof text, "linear:%s m=%" PRId64 " n=%" PRId64 " k=%" PRId64 " act=%s glu=%s w=%s",
+                 flags[WEIGHTS].word, flags[M].number, flags[N].number, flags[K].number, flags[ACT].word,
+                 flags[GLU].word, flags[PACKED].given ? "packed" : "stored");
     } else {
         snprintf(text, sizeof text, "softmax:f32 rows=%" PRId64 " cols=%" PRId64, flags[ROWS].number,
                  flags[COLS].number);

@@ -179,11 +179,11 @@ static void add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct
 {
     if (t->n_dims != 2 || (gguf_str_is(t->name, "token_embd.weight") && gguf_find_tensor(g, "output.weight")))
         return;
-    if (t->type != GGML_F32 && t->type != GGML_F16) {
+    if (t->weight == GGUF_NO_WEIGHT) {
         ++*n_other_types;
         return;
     }
-    const fdec_type type = t->type == GGML_F16 ? FDEC_F16 : FDEC_F32;
+    const fdec_type type = (fdec_type) t->weight;
     const int64_t n = (int64_t) MIN(t->dims[1], MAX_DIM), k = (int64_t) MIN(t->dims[0], MAX_DIM);
     int i = 0;
     while (i < m->n_linear && (m->linear[i].n != n || m->linear[i].k != k || m->linear[i].type != type))
@@ -247,9 +247,9 @@ static fdec_status add_gguf(struct shapes *s, const char *path)
     if (!read)
         return fail(FDEC_E_ARG, "%s: %s", path, e.text);
     if (n_other_types)
-        fprintf(stderr, "flashdec-tune: %s: %d matrices are neither F32 nor F16, left out\n", path, n_other_types);
+        fprintf(stderr, "flashdec-tune: %s: %d matrices are of types without kernels, left out\n", path, n_other_types);
     if (!m.n_linear || !m.vocab)
-        return fail(FDEC_E_ARG, "%s: no F32 or F16 output matrix in it", path);
+        return fail(FDEC_E_ARG, "%s: no output matrix of a known type in it", path);
     return add_model(s, &m) ? FDEC_OK : FDEC_E_ARG;
 }
 

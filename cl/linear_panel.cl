@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT
+ * linear_panel.cl - outer products with panels of 16 rows for CPU-like devices; part of linear.cl
+ *
+ * One work-item per group, a contiguous run of tiles per group. A tile is NV panels; MR tokens at a time have MR*NV
+ * vectors of 16 sums in registers, one lane per row: no horizontal sums, and each element of x is broadcast. Tokens are
+ * dealt out evenly over as few passes as MR allows. A tile is left every KT columns, while it is in the nearest cache;
+ * the sums wait in private memory, and each pass prefetches its share of the next tile.
+ *
+ * PACKED: W lies in panels (panel.h). DIRECT 1: each pass reads them as they are; 0: KT columns at a time are converted
+ * into private memory once for all passes. Not PACKED: they are transposed there, 16 x 16 at a time. */
+#include "panel.h"
+
+#define PASSES 16
+typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
+
+INLINE int share_of(int n, size_t group, size_t groups)
+{
+    return (int) ((ulong) n * group / groups);
+}
+
+INLINE int all_panels(const struct args *a)
+{
+    return GLU ? 2 * PANELS_OF(a->n) : PANELS_OF(a->n) + PANELS_OF(a->n2) + PANELS_OF(a->n3);
+}
+
+/* The first row of a panel. */
+INLINE struct place place_of_panel(const struct args *a, int panel)
+{
+    const int in_2 = panel - PANELS_OF(a->n), in_3 = in_2 - PANELS_OF(a->n2);
+    if (GLU)
+        return (struct place){panel & 1, (panel >> 1) * PANEL_ROWS};
+    return in_2 < 0   ? (struct place){0, panel * PANEL_ROWS}
+           : in_3 < 0 ? (struct place){1, in_2 * PANEL_ROWS}
+                      : (struct place){2, in_3 * PANEL_ROWS};
+}
+
+INLINE int rows_of(const struct args *a, int part)
+{
+    return GLU || part == 0 ? a->n : part == 1 ? a->n2 : a->n3;
+}
+
+/* ---- what is read ------------------------------------------------------------------------------------------------ */
+
+#ifdef PACKED
+#define PANEL_UNITS(k) PASTE(PANEL_UNITS_, W_TYPE)(k)
+
+/* Column c of the panel at p. Of block types c lies in the block that begins at column `block`, whose scales are d. */
+INLINE float16 column_f32(global const float *p, int c)
+{
+    return *(global const float16_any *) (p + (size_t) c * 16);
+}
+
+INLINE float16 column_f16(global const half *p, int c)
+{
+    return load_f16(p, c, 0);
+}
+
+INLINE float16 column_bf16(global const ushort *p, int c)
+{
+    return load_bf16(p, c, 0);
+}
+
+#if IS_BLOCKS
+#define COLUMNS_AT_ONCE 16
+INLINE float16 panel_scales(global const uchar *block)
+{
+    return load_f16((global const half *) block, 0, 0);
+}
+
+/* Columns c and c + 1, c + 2, ... of q8_0 lie one after the other; of q4_0 those of the lower and the upper half of
+ * the block share a byte. */
+INLINE float16 quants_q8_0(global const uchar *block, int c)
+{
+    return convert_float16(vload16(c, (global const char *) block + 32));
+}
+
+INLINE float16 quants_q4_0(global const uchar *block, int c)
+{
+    const int16 both = convert_int16(vload16(c & 15, block + 32));
+    return convert_float16((c < 16 ? both & 15 : both >> 4) - 8);
+}
+#endif
+#endif
+
+#if !defined(PACKED)
+/* The address of an element is 4 bits of row, then 4 of column. A round rotates it by one bit; four swap the halves. */
+INLINE void transpose16(float16 v[16])
+{
+    UNROLL for (int round = 0; round < 4; round++) {
+        float16 turned[16];
+        UNROLL for (int i = 0; i < 8; i++) {
+            turned[2 * i].even = v[i].lo;
+            turned[2 * i].odd = v[i + 8].lo;
+            turned[2 * i + 1].even = v[i].hi;
+            turned[2 * i + 1].odd = v[i + 8].hi;
+        }
+        UNROLL for (int i = 0; i < 16; i++)
+            v[i] = turned[i];
+    }
+}
+
+/* 16 elements of a row from column k0 on, a multiple of 16. */
+#if IS_BLOCKS
+#define ROW_PIECE(row, k0) \
+    PASTE(quant_, W_TYPE)((row) + W_UNITS((k0) / W_BLOCK * W_BLOCK), (k0) % W_BLOCK / 16)
+#else
+#define ROW_PIECE_f32(row, k0)  (*(global const float16_any *) ((row) + (k0)))
+#define ROW_PIECE_f16(row, k0)  load_f16((row) + (k0), 0, 0)
+#define ROW_PIECE_bf16(row, k0) load_bf16((row) + (k0), 0, 0)
+#define ROW_PIECE(row, k0)      PASTE(ROW_PIECE_, W_TYPE)(row, k0)
+#endif
+
+INLINE global const W_T *row_of_panel(const struct args *a, struct place p, int r)
+{
+    return weights_of(a, p.part) + (size_t) min(p.row + r, rows_of(a, p.part) - 1) * W_UNITS((size_t) a->k);
+}
+#endif
+
+#if !DIRECT
+/* wide[c][v] = column k0 + c of panel first + v, for c < columns. Panels past the last repeat it. */
+INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0, int columns)
+{
+    ROLL for (int v = 0; v < NV; v++) {
+        const int panel = min(first + v, all_panels(a) - 1);
+#ifdef PACKED
+        global const W_T *at = a->w + (size_t) panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) k0);
+#if IS_BLOCKS
+        ROLL for (int b = 0; b < columns; b += 32, at += PANEL_UNITS(32)) {
+            const float16 d = panel_scales(at);
+            ROLL for (int half_block = 0; half_block < 32; half_block += 16)
+                UNROLL for (int c = 0; c < 16; c++)
+                    wide[b + half_block + c][v] = PASTE(quants_, W_TYPE)(at, half_block + c) * d;
+        }
+#else
+        for (int c = 0; c < columns; c++)
+            wide[c][v] = PASTE(column_, W_TYPE)(at, c);
+#endif
+#else
+        const struct place p = place_of_panel(a, panel);
+        const int whole = columns / 16 * 16;
+        for (int c = 0; c < whole; c += 16) {
+            float16 rows[16], block[16];
+            ROLL for (int r = 0; r < 16; r++)
+                rows[r] = ROW_PIECE(row_of_panel(a, p, r), k0 + c);
+            UNROLL for (int i = 0; i < 16; i++)
+                block[i] = rows[i];
+            transpose16(block);
+            UNROLL for (int i = 0; i < 16; i++)
+                wide[c + i][v] = block[i];
+        }
+#if !IS_BLOCKS
+        ROLL for (int c = whole; c < columns; c++)
+            ROLL for (int r = 0; r < 16; r++)
+                ((float *) &wide[c][v])[r] = GET(W_TYPE, row_of_panel(a, p, r) + k0 + c);
+#endif
+#endif
+    }
+}
+#endif
+
+/* ---- prefetch: the lines of the next tile, dealt out over the columns of all passes ------------------------------ */
+
+/* Streams: packed one per panel, else one per row. */
+#ifdef PACKED
+#define STREAMS NV
+#define STREAM_BYTES(columns) (PANEL_UNITS(columns) * (int) sizeof(W_T))
+#else
+#define STREAMS (16 * NV)
+#define STREAM_BYTES(columns) (W_UNITS(columns) * (int) sizeof(W_T))
+#endif
+
+struct cursor {
+    size_t line;
+    int panel, k0, n_lines; /* the tile's; lines of a stream */
+    int stream, left;       /* left: lines of this stream; 0: nothing to ask for */
+    int credit, lines, steps; /* `lines` are asked for in `steps` steps */
+};
+
+INLINE size_t stream_at(const struct args *a, const struct cursor *c)
+{
+#ifdef PACKED
+    const size_t panel = min(c->panel + c->stream, all_panels(a) - 1);
+    return (size_t) (a->w + panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) c->k0));
+#else
+    const struct place p = place_of_panel(a, min(c->panel + c->stream / 16, all_panels(a) - 1));
+    return (size_t) (row_of_panel(a, p, c->stream % 16) + W_UNITS((size_t) c->k0));
+#endif
+}
+
+INLINE struct cursor cursor_at(const struct args *a, int panel, int k0, int columns, int steps)
+{
+    struct cursor c;
+    c.panel = panel, c.k0 = k0;
+    c.n_lines = c.left = (STREAM_BYTES(columns) + 63) / 64;
+    c.stream = 0, c.credit = 0, c.lines = STREAMS * c.n_lines, c.steps = steps;
+    c.line = stream_at(a, &c);
+    return c;
+}
+
+INLINE void ask(const struct args *a, struct cursor *c)
+{
+#if HAVE_PREFETCH
+    for (c->credit += c->lines; c->credit >= c->steps && c->left; c->credit -= c->steps) {
+        __builtin_prefetch((const void *) c->line, 0, 3);
+        c->line += 64;
+        if (--c->left == 0 && ++c->stream < STREAMS) {
+            c->line = stream_at(a, c);
+            c->left = c->n_lines;
+        }
+    }
+#endif
+}
+
+/* ---- arithmetic -------------------------------------------------------------------------------------------------- */
+
+#if DIRECT
+#define SOURCE global const W_T *const *
+#else
+typedef float16 wide_column[NV];
+#define SOURCE const wide_column *
+#endif
+
+/* acc[t][v] += x_row[t][c] * w[v]. */
+INLINE void add_column(const int tokens, float16 *acc, global const float *const *x_row, int c, const float16 *w)
+{
+    UNROLL for (int t = 0; t < MR; t++) if (t < tokens) {
+        const float16 xv = (float16) x_row[t][c];
+        UNROLL for (int v = 0; v < NV; v++)
+            acc[t * NV + v] = fma(xv, w[v], acc[t * NV + v]);
+    }
+}
+
+/* sums[t][v] += x_row[t] . panel v over `columns` columns, for t < tokens; from: column 0 of them. */
+INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, global const float *const *x_row,
+                        SOURCE from, int columns, struct cursor *next)
+{
+    float16 acc[MR * NV];
+    UNROLL for (int i = 0; i < MR * NV; i++)
+        acc[i] = sums[i];
+#if DIRECT && IS_BLOCKS
+    ROLL for (int b = 0; b < columns; b += 32) {
+        float16 d[NV];
+        UNROLL for (int v = 0; v < NV; v++)
+            d[v] = panel_scales(from[v] + PANEL_UNITS(b));
+        ROLL for (int half_block = 0; half_block < 32; half_block += 16)
+            ROLL for (int q = 0; q < 16; q += 4) {
+                ask(a, next);
+                UNROLL for (int c = 0; c < 4; c++) {
+                    float16 w[NV];
+                    UNROLL for (int v = 0; v < NV; v++)
+                        w[v] = PASTE(quants_, W_TYPE)(from[v] + PANEL_UNITS(b), half_block + q + c) * d[v];
+                    add_column(tokens, acc, x_row, b + half_block + q + c, w);
+                }
+            }
+    }
+#else
+    ROLL for (int c4 = 0; c4 < columns; c4 += 4) {
+        ask(a, next);
+        if (c4 + 4 <= columns)
+            UNROLL for (int c = c4; c < c4 + 4; c++) {
+                float16 w[NV];
+                UNROLL for (int v = 0; v < NV; v++)
+#if DIRECT
+                    w[v] = PASTE(column_, W_TYPE)(from[v], c);
+#else
+                    w[v] = from[c][v];
+#endif
+                add_column(tokens, acc, x_row, c, w);
+            }
+        else
+            ROLL for (int c = c4; c < columns; c++) {
+                float16 w[NV];
+                UNROLL for (int v = 0; v < NV; v++)
+#if DIRECT
+                    w[v] = PASTE(column_, W_TYPE)(from[v], c);
+#else
+                    w[v] = from[c][v];
+#endif
+                add_column(tokens, acc, x_row, c, w);
+            }
+    }
+#endif
+    UNROLL for (int i = 0; i < MR * NV; i++)
+        if (i < tokens * NV)
+            sums[i] = acc[i];
+}
+
+INLINE void add_columns_of(const struct args *a, int tokens, float16 *sums, global const float *const *x_row,
+                           SOURCE from, int columns, struct cursor *next)
+{
+    switch (tokens) {
+#define CASE(n) case n: add_columns(a, n, sums, x_row, from, columns, next); break;
+    FOR_TOKENS(CASE)
+#undef CASE
+    }
+}
+
+/* ---- sums to y --------------------------------------------------------------------------------------------------- */
+
+/* A whole panel of the common case: f32, no activation. */
+INLINE bool store_panel(const struct args *a, float16 sum, int token, struct place p)
+{
+#if GLU || !IS_F32(Y_TYPE)
+    return false;
+#else
+    const int n = rows_of(a, p.part);
+    const size_t at = (size_t) token * n + p.row;
+    if (p.row + 16 > n || a->softcap > 0.0f)
+        return false;
+    global const float *bias = p.part == 0 ? a->bias : p.part == 1 ? a->bias2 : a->bias3;
+    global float *y = p.part == 0 ? a->y : p.part == 1 ? a->y2 : a->y3;
+    sum *= a->scale;
+    if (bias)
+        sum += *(global const float16_any *) (bias + p.row);
+    if (a->residual)
+        sum += *(global const float16_any *) (a->residual + at);
+    *(global float16_any *) (y + at) = sum;
+    return true;
+#endif
+}
+
+/* sums[v]: of `token` and panel first + v. */
+INLINE void finish_panels(const struct args *a, const float16 *sums, int token, int first)
+{
+    ROLL for (int v = 0; v < NV && first + v < all_panels(a); v += GLU ? 2 : 1) {
+        const struct place p = place_of_panel(a, first + v);
+        const float *sum = (const float *) &sums[v];
+        if (store_panel(a, sums[v], token, p))
+            continue;
+        ROLL for (int r = 0; r < min(16, rows_of(a, p.part) - p.row); r++) {
+            const struct place at = {p.part, p.row + r}, other = {1, p.row + r};
+#if GLU
+            store(a, activate(affine(a, sum[r], at)) * affine(a, sum[16 + r], other), token, at);
+#else
+            store(a, affine(a, sum[r], at), token, at);
+#endif
+        }
+    }
+}
+
+/* NV panels from `first` on, for the tokens m0 .. m0 + n_tokens - 1. */
+INLINE void tile_of(const struct args *a, int first, int m0, int n_tokens)
+{
+    float16 sums[PASSES * MR * NV];
+#if !DIRECT
+    float16 wide[KT][NV];
+#endif
+    const int passes = (n_tokens + MR - 1) / MR, k = a->k;
+    for (int i = 0; i < passes * MR * NV; i++)
+        sums[i] = (float16) 0.0f;
+    for (int k0 = 0; k0 < k; k0 += KT) {
+        const int columns = min(k - k0, KT);
+        const bool last = k0 + columns >= k;
+        struct cursor next = cursor_at(a, last ? first + NV : first, last ? 0 : k0 + columns,
+                                       last ? min(k, KT) : min(k - k0 - columns, KT), passes * ((columns + 3) / 4));
+#if DIRECT
+        global const W_T *from[NV];
+        UNROLL for (int v = 0; v < NV; v++)
+            from[v] = a->w + (size_t) min(first + v, all_panels(a) - 1) * PANEL_UNITS((size_t) k) +
+                      PANEL_UNITS((size_t) k0);
+#else
+        widen(a, wide, first, k0, columns);
+#endif
+        for (int pass = 0; pass < passes; pass++) {
+            const int begin = n_tokens * pass / passes, tokens = n_tokens * (pass + 1) / passes - begin;
+            global const float *x_row[MR];
+            UNROLL for (int t = 0; t < MR; t++)
+                x_row[t] = x_row_of(a, m0 + begin + t) + k0;
+#if DIRECT
+            add_columns_of(a, tokens, sums + pass * MR * NV, x_row, from, columns, &next);
+#else
+            add_columns_of(a, tokens, sums + pass * MR * NV, x_row, (const wide_column *) wide, columns, &next);
+#endif
+        }
+    }
+    ROLL for (int t = 0; t < n_tokens; t++) {
+        const int pass = ((t + 1) * passes - 1) / n_tokens, begin = n_tokens * pass / passes;
+        finish_panels(a, sums + (pass * MR + t - begin) * NV, m0 + t, first);
+    }
+}
+
+/* Groups: tiles; parts of the tokens, where the tiles are too few. */
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void linear_panel(LINEAR_ARGS)
+{
+    TAKE_ARGS(a)
+    const int tiles = (all_panels(&a) + NV - 1) / NV, blocks = (a.m + MR - 1) / MR;
+    const int first = share_of(tiles, get_group_id(0), get_num_groups(0));
+    const int last = share_of(tiles, get_group_id(0) + 1, get_num_groups(0));
+    const int from = MR * share_of(blocks, get_group_id(1), get_num_groups(1));
+    const int to = min(MR * share_of(blocks, get_group_id(1) + 1, get_num_groups(1)), a.m);
+    for (int m0 = from; m0 < to; m0 += MR * PASSES)
+        for (int tile = first; tile < last; tile++)
+            tile_of(&a, tile * NV, m0, min(to - m0, MR * PASSES));
+}
