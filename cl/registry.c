@@ -6,6 +6,7 @@
 #include "append.h"
 #include "attn.h"
 #include "linear.h"
+#include "sample.h"
 #include "softmax.h"
 #include "small.h"
 
@@ -37,7 +38,7 @@ const struct kernel *const kernels[] = {
 #endif
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
     &append_group,
-    &small_rmsnorm, &small_swiglu, &small_add, &small_embed_f32, &small_embed_f16, &small_argmax, &small_sample,
-    &small_attn_merge,
+    &small_rmsnorm, &small_swiglu, &small_add, &small_embed_f32, &small_embed_f16, &small_argmax, &small_attn_merge,
+    &sample_tiles,
     NULL,
 };

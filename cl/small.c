@@ -64,7 +64,6 @@ const struct kernel small_rmsnorm = SMALL("rmsnorm/group", OP_RMSNORM, "rmsnorm"
 const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", small_reject, per_stretch);
 const struct kernel small_add = SMALL("add/group", OP_ADD, "add", small_reject, per_stretch);
 const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", small_reject, per_row);
-const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", small_reject, per_row);
 const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", small_reject, per_row);
 const struct kernel small_embed_f32 = SMALL("embed/group-f32", OP_EMBED, "embed_f32", small_reject_f32, per_row);
 const struct kernel small_embed_f16 = SMALL("embed/group-f16", OP_EMBED, "embed_f16", small_reject_f16, per_row);

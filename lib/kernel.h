@@ -46,8 +46,8 @@ struct launch {
 
 /* Where and how one configuration runs one problem. */
 struct geometry {
-    int n_launches;
-    struct launch launch[MAX_LAUNCHES]; /* in order, each waits for the one before */
+    int n_launches, first;              /* first: of the kernel's entries; what is before it is not needed */
+    struct launch launch[MAX_LAUNCHES]; /* of the entries from first on, in order, each waits for the one before */
     int n_splits;                       /* the parts that launch 0 makes and launch 1 merges; 1: none */
     int span;                           /* attention: kv heads that one group of launch 0 takes */
     int split_keys;                     /* attention, batch-invariant: keys of each split; 0: it depends on the run */
@@ -71,7 +71,7 @@ struct kernel {
     enum op op;
     const char *family; /* what a caller may ask for: "unified", "gemv", ...; several variants may share one */
     const struct source *source;
-    const char *entry[MAX_LAUNCHES]; /* its __kernel functions, in the order of geometry.launch */
+    const char *entry[MAX_LAUNCHES]; /* its __kernel functions, in the order of their launches */
     struct param params[MAX_PARAMS];
 
     /* NULL if cfg can compute p on d, else the reason, in words, as a static string. cfg[i] is a value of params[i].

@@ -212,10 +212,11 @@ static cl_int launch_all(cl_command_queue queue, cl_kernel *set, const struct op
         const bool last = i == g->n_launches - 1;
         cl_event done = NULL;
         *call = "clSetKernelArg";
-        if ((err = bind(set[i], op, b)))
+        if ((err = bind(set[g->first + i], op, b)))
             break;
         *call = "clEnqueueNDRangeKernel";
-        err = launch(queue, set[i], &g->launch[i], i ? 1 : n_wait, i ? &before : wait, last && !event ? NULL : &done);
+        err = launch(queue, set[g->first + i], &g->launch[i], i ? 1 : n_wait, i ? &before : wait,
+                     last && !event ? NULL : &done);
         if (before)
             clReleaseEvent(before);
         before = done;

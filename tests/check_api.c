@@ -343,8 +343,6 @@ static void refuse_small(const struct api *a)
     SMALL(embed, (x.ids = x.y = p, x.table = end, x.rows = 1, x.cols = 8, x.n_rows_table = 2), FDEC_E_ARG,
           "table needs");
     SMALL(argmax, (x.x = x.ids = p, x.rows = 1), FDEC_E_ARG, "cols");
-    SMALL(sample, (x.x = x.u = x.ids = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "temperature");
-    SMALL(sample, (x.x = x.ids = p, x.rows = 1, x.cols = 8, x.temperature = 1), FDEC_E_ARG, "u.mem");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "rows");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.n_parts = 2), FDEC_E_ARG, "dim");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.dim = 8), FDEC_E_ARG, "n_parts");

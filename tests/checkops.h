@@ -63,4 +63,5 @@ size_t array_bytes(fdec_type type, size_t n);
 bool wanted(size_t n); /* a row of n elements: not too long for --tiny */
 
 void check_append(void);
+void check_sample(void);
 #endif
