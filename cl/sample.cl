@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * sample.cl - a column of each row of logits, greedy or drawn, under penalty, temperature, top-k, top-p and min-p
  *
- * Launch 0 makes the records of all tiles (tile_stats.h), unless the caller has them. Launch 1, a group per row, goes on
- * from the records, and reads only those tiles of the logits that can matter:
+ * Launch 0 makes the records of all tiles (tile_stats.h), unless the caller has them. Launch 1, a group per row, goes
+ * on from the records, and reads only those tiles of the logits that can matter:
  *
  *   penalty  a bit for each penalised column; tiles with a bit get new records
  *   greedy   the best of the records
@@ -16,10 +16,10 @@
  *
  * The same columns on every device: weights are tile_weight()'s, and all sums are trees that cols alone fixes.
  *   mass of a set   column c of each tile, tile by tile; then 16 sums of the columns c % 16; then these in order
- *   running sums    a tile's as in its record; 64 segments of equally many tiles, each in order; the segments in order.
- *                   Inside the segment tiles, and inside the tile columns, add one by one. Rounding can keep an inner sum
- *                   short of its mark: the last tile or column with a weight then stands for it. So it does for u that
- *                   is not below 1, or NaN.
+ *   running sums    a tile's as in its record; 64 segments of equally many tiles, each in order; the segments in
+ *                   order. Inside the segment tiles, and inside the tile columns, add one by one. Rounding can keep an
+ *                   inner sum short of its mark: the last tile or column with a weight then stands for it. So it does
+ *                   for u that is not below 1, or NaN.
  * No weight at all (nothing but NaN and -inf): what greedy gives. WG, VEC: row.h, WG 64 or 1. */
 #if !defined(WG) || !defined(VEC)
 #error "sample.cl needs WG and VEC"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * tile_stats.h - the statistics of a tile of 256 logits: what sampling needs to know of a row without reading it again
  *
- * A row of cols logits has ceil(cols / 256) tiles; what is past its end counts as NaN. The record of a tile, four words:
+ * A row of cols logits has ceil(cols / 256) tiles; what is past its end counts as NaN. A tile's record, four words:
  *
- *     m, n    f32: sum of e^(x * inv_temperature) = m * 2^n, n integer-valued (exp.h); (0, EXP_NONE) of no weight at all
+ *     m, n    f32: sum of e^(x * inv_temperature) = m * 2^n, n integer-valued (exp.h); (0, EXP_NONE): no weight at all
  *     max     f32: the largest logit, -inf of a tile without a number
  *     argmax  i32: the lowest column of the row that has it, INT_MAX of a tile without a number
  *

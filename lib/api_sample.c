@@ -68,7 +68,7 @@ out:
     return st;
 }
 
-/* A weight is 0 below 2^-100 = e^-69.3 of the largest; 71 is past it and past all rounding of what it is compared to. */
+/* A weight is 0 below 2^-100 = e^-69.3 of the largest; 71 is past that, and past the rounding of what it bounds. */
 static struct sample_scalars scalars_of(const fdec_sample_args *a, int64_t cols)
 {
     const float temperature = a->temperature == 0 ? 1 : a->temperature;
