@@ -208,7 +208,7 @@ WITH_LOCAL int measure(local struct shared *s, const struct row *r, const struct
     count = 0;
     for (int i = 0; i < WG; i++)
         count += s->count[i];
-    barrier(CLK_LOCAL_MEM_FENCE);
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE); /* the list is free again, too */
     return count;
 }
 
