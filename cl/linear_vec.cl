@@ -6,9 +6,15 @@
  * dequantised) once for MR tokens, each vector of x once for NR rows. Tokens are dealt out evenly over as few passes as
  * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. With more
  * than one pass a tile of W is left column-wise every KT columns, while it is in the nearest cache; the sums of the
- * passes wait in private memory, and every pass prefetches its share of the next tile. With MR = 1 it is the GEMV.
+ * passes wait in private memory, and every pass prefetches its share of the next tile. What is not float32 is widened
+ * into private memory then, once for all passes. With MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
+#if MR > 1 && !IS_F32(W_TYPE)
+#define WIDEN 1
+#else
+#define WIDEN 0
+#endif
 #define PASSES 16  /* MR*PASSES tokens use a tile of W before it is left */
 #define KT     512 /* a multiple of every block */
 
@@ -75,12 +81,26 @@ struct ahead {
     int every;
 };
 
-INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row, global const W_T *const *w_row, int i)
+/* Rows of a tile: as they lie in memory, or KT columns of them, from k0 on, in private memory as float32. */
+struct rows {
+    global const W_T *at[NR];
+    const vec *wide; /* [NR][KT / WIDTH] */
+    int k0;
+};
+
+INLINE vec w_vec(const bool is_wide, const struct rows *w, int r, int i, int s)
+{
+    return is_wide ? w->wide[r * (KT / WIDTH) + (i - w->k0) / WIDTH + s] : W_VEC(w->at[r], i, s);
+}
+
+/* acc[t][r] += x_row[t] . row r over the STEP columns from i on. */
+INLINE void add_step(const int tokens, const bool is_wide, vec *acc, global const float *const *x_row,
+                     const struct rows *w, int i)
 {
     UNROLL for (int s = 0; s < STEP / WIDTH; s++) {
         vec wv[NR];
         UNROLL for (int r = 0; r < NR; r++)
-            wv[r] = W_VEC(w_row[r], i, s);
+            wv[r] = w_vec(is_wide, w, r, i, s);
         UNROLL for (int t = 0; t < MR; t++)
             if (t < tokens) {
                 const vec xv = X_AT(x_row[t], i + s * WIDTH);
@@ -90,9 +110,24 @@ INLINE void add_step(const int tokens, vec *acc, global const float *const *x_ro
     }
 }
 
-/* sums[t][r] += x_row[t] . w_row[r] over the columns k0..k1-1, for t < tokens; k1 is K or k1 - k0 a multiple of KT. */
-INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_row, global const W_T *const *w_row,
-                     int k0, int k1, struct ahead ahead)
+/* Columns k0..k1-1 of all rows to private memory; the last K % WIDTH as w_tail() has them. */
+INLINE void widen(vec *wide, const struct rows *w, int k0, int k1)
+{
+    const int whole = k0 + (k1 - k0) / STEP * STEP;
+    ROLL for (int r = 0; r < NR; r++) {
+        for (int i = k0; i < whole; i += STEP)
+            UNROLL for (int s = 0; s < STEP / WIDTH; s++)
+                wide[r * (KT / WIDTH) + (i - k0) / WIDTH + s] = W_VEC(w->at[r], i, s);
+#if !IS_BLOCKS
+        if (whole < k1)
+            wide[r * (KT / WIDTH) + (whole - k0) / WIDTH] = w_tail(w->at[r], k1);
+#endif
+    }
+}
+
+/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, for t < tokens; k1 is K or k1 - k0 a multiple of KT. */
+INLINE void add_dots(const int tokens, const bool is_wide, vec *sums, global const float *const *x_row,
+                     const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     vec acc[MR * NR];
     UNROLL for (int i = 0; i < MR * NR; i++)
@@ -103,16 +138,16 @@ INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_r
 #if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int r = 0; r < NR; r++)
-                __builtin_prefetch((const void *) (size_t) (w_row[r] + ahead.at));
+                __builtin_prefetch((const void *) (size_t) (w->at[r] + ahead.at));
             ahead.at += LINE_UNITS;
             wait = ahead.every;
         }
 #endif
         UNROLL for (int step = 0; step < LINE_STEPS; step++)
-            add_step(tokens, acc, x_row, w_row, i + step * STEP);
+            add_step(tokens, is_wide, acc, x_row, w, i + step * STEP);
     }
     ROLL for (int i = lines; i < whole; i += STEP)
-        add_step(tokens, acc, x_row, w_row, i);
+        add_step(tokens, is_wide, acc, x_row, w, i);
 #if !IS_BLOCKS
     if (whole < k1) {
         vec xv[MR];
@@ -120,7 +155,7 @@ INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_r
             if (t < tokens)
                 xv[t] = x_tail(x_row[t], k1);
         UNROLL for (int r = 0; r < NR; r++) {
-            const vec wv = w_tail(w_row[r], k1);
+            const vec wv = is_wide ? w_vec(true, w, r, whole, 0) : w_tail(w->at[r], k1);
             UNROLL for (int t = 0; t < MR; t++)
                 if (t < tokens)
                     acc[t * NR + r] = fma(xv[t], wv, acc[t * NR + r]);
@@ -132,11 +167,11 @@ INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_r
             sums[i] = acc[i];
 }
 
-INLINE void add_dots_of(int tokens, vec *sums, global const float *const *x_row, global const W_T *const *w_row, int k0,
-                        int k1, struct ahead ahead)
+INLINE void add_dots_of(int tokens, const bool is_wide, vec *sums, global const float *const *x_row,
+                        const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     switch (tokens) {
-#define CASE(n) case n: add_dots(n, sums, x_row, w_row, k0, k1, ahead); break;
+#define CASE(n) case n: add_dots(n, is_wide, sums, x_row, w, k0, k1, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
     }
@@ -146,14 +181,22 @@ INLINE void add_dots_of(int tokens, vec *sums, global const float *const *x_row,
 INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool is_last)
 {
     vec sums[PASSES * MR * NR];
-    global const W_T *w_row[NR];
+#if WIDEN
+    vec wide[NR * (KT / WIDTH)];
+#endif
+    struct rows w;
     const int passes = (n_tokens + MR - 1) / MR, k = a->k, kt = passes == 1 ? k : KT;
     UNROLL for (int r = 0; r < NR; r++)
-        w_row[r] = w_row_of(a, tile * NR + r);
+        w.at[r] = w_row_of(a, tile * NR + r);
     for (int k0 = 0; k0 < k; k0 += kt) {
         const int k1 = min(k - k0, kt) + k0;
         struct ahead ahead;
         ahead.every = k1 < k || !is_last ? passes : 0;
+#if WIDEN
+        w.wide = wide, w.k0 = k0;
+        if (passes > 1)
+            widen(wide, &w, k0, k1);
+#endif
         for (int pass = 0; pass < passes; pass++) {
             const int first = n_tokens * pass / passes, tokens = n_tokens * (pass + 1) / passes - first;
             const size_t next = k1 < k ? W_UNITS((size_t) k1) : (size_t) (GLU ? NR / 2 : NR) * W_UNITS((size_t) k);
@@ -161,7 +204,10 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             UNROLL for (int t = 0; t < MR; t++)
                 x_row[t] = x_row_of(a, m0 + first + t);
             ahead.at = next + (size_t) pass * (kt / LINE_COLUMNS) / passes * LINE_UNITS;
-            add_dots_of(tokens, sums + pass * MR * NR, x_row, w_row, k0, k1, ahead);
+            if (WIDEN && passes > 1)
+                add_dots_of(tokens, true, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
+            else
+                add_dots_of(tokens, false, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
         }
     }
     ROLL for (int t = 0; t < n_tokens; t++) {

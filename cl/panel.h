@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * panel.h - weights in panels of 16 rows, column after column: what fdec_linear_pack_run writes and linear_panel.cl reads
+ * panel.h - weights in panels of 16 rows, column after column: what fdec_linear_pack_run writes and linear_panel.cl
+ * reads
  *
  *   f32, f16, bf16   | column 0: 16 rows | column 1: 16 rows | ... K columns
  *   q8_0             blocks of 32 columns:  | d f16 [16] | q i8 [32][16] |

@@ -8,6 +8,7 @@
 #include "embed.h"
 #include "linear.h"
 #include "pack.h"
+#include "sample.h"
 #include "softmax.h"
 #include "small.h"
 
@@ -41,7 +42,7 @@ const struct kernel *const kernels[] = {
 #endif
     &linear_pack,
     &softmax_three_pass, &softmax_online, &softmax_two_pass,
-    &append_group, &embed_group,
-    &small_rmsnorm, &small_swiglu, &small_add, &small_argmax, &small_sample, &small_attn_merge,
+    &append_group, &embed_group, &sample_tiles,
+    &small_rmsnorm, &small_swiglu, &small_add, &small_argmax, &small_attn_merge,
     NULL,
 };

@@ -5,7 +5,7 @@
 #include "kernel.h"
 #include "util.h"
 
-extern const struct source cl_append, cl_attn, cl_embed, cl_linear, cl_pack, cl_softmax, cl_small;
+extern const struct source cl_append, cl_attn, cl_embed, cl_linear, cl_pack, cl_sample, cl_softmax, cl_small;
 
 extern const struct kernel attn_vec_unified, attn_vec_online, attn_vec_pair; /* wide vectors: CPU-like */
 extern const struct kernel attn_wg_unified, attn_wg_online, attn_wg_pair;    /* work-groups: GPU-like */
@@ -19,7 +19,7 @@ extern const struct kernel linear_clblast;
 
 extern const struct kernel softmax_three_pass, softmax_online, softmax_two_pass;
 
-extern const struct kernel small_rmsnorm, small_swiglu, small_add, small_argmax, small_sample, small_attn_merge;
+extern const struct kernel small_rmsnorm, small_swiglu, small_add, small_argmax, small_attn_merge;
 
-extern const struct kernel append_group, embed_group;
+extern const struct kernel append_group, embed_group, sample_tiles;
 #endif

@@ -50,5 +50,4 @@ const struct kernel small_rmsnorm = SMALL("rmsnorm/group", OP_RMSNORM, "rmsnorm"
 const struct kernel small_swiglu = SMALL("swiglu/group", OP_SWIGLU, "swiglu", per_stretch);
 const struct kernel small_add = SMALL("add/group", OP_ADD, "add", per_stretch);
 const struct kernel small_argmax = SMALL("argmax/group", OP_ARGMAX, "argmax", per_row);
-const struct kernel small_sample = SMALL("sample/group", OP_SAMPLE, "sample", per_row);
 const struct kernel small_attn_merge = SMALL("attn_merge/group", OP_ATTN_MERGE, "attn_merge", per_row);

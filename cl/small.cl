@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, argmax, sample, attn_merge
+ * small.cl - the operations between attention and linear: rmsnorm, swiglu, add, argmax, attn_merge
  *
  * One program for all, because a build costs more than a thousand of their launches. Formulas and shapes: flashdec.h
  * and small.h. Sums are trees of fixed shape (row.h), so a run repeats bit for bit; nothing is contracted.
@@ -108,108 +108,6 @@ kernel void argmax(ARGMAX_BUFFERS(BUFFER_PARAM) ARGMAX_SCALARS(SCALAR_PARAM) int
     barrier(CLK_LOCAL_MEM_FENCE);
     if (get_local_id(0) == 0)
         ids[row] = lowest < INT_MAX ? lowest : 0;
-}
-
-/* ---- sample: a group per row ------------------------------------------------------------------------------------ */
-
-/* The same id on every device for the same x, u and temperature. Weights are e^((x - max) / T) of exp.h, exactly 1 for
- * the maximum (so +inf wins), 0 for NaN. A row is cut into chunks of 256 = 16 lanes * 16. A chunk's sum adds lane by
- * lane in order, then halves the lanes; chunk sums add up in order; inside the chunk in which the running sum passes
- * u * total, weights add one by one. Rounding can keep that inner walk short of its mark: the chunk's last index of
- * non-zero weight then stands for it. u outside [0, 1) or NaN gives the row's last index of non-zero weight, or 0 in
- * a row of NaN. */
-enum { CHUNK = 256, LANES = 16 };
-
-static fvec weights(fvec v, float top, float inv_temperature)
-{
-    const fvec one = 1.0f, zero = 0.0f;
-    const fvec w = v == top ? one : exp_plain((v - top) * inv_temperature);
-    return w > zero ? w : zero;
-}
-
-static float chunk_sum(global const float *x, size_t begin, size_t cols, float top, float inv_temperature)
-{
-    fvec sum[LANES / VEC];
-    for (int u = 0; u < LANES / VEC; u++)
-        sum[u] = 0.0f;
-    for (size_t i = begin; i < begin + CHUNK; i += LANES)
-        #pragma unroll
-        for (int u = 0; u < LANES / VEC; u++)
-            sum[u] += weights(load(x, i + u * VEC, cols, NAN), top, inv_temperature);
-
-    float lane[LANES];
-    for (int u = 0; u < LANES / VEC; u++)
-        VSTORE(sum[u], lane + u * VEC);
-    for (int step = LANES / 2; step > 0; step /= 2)
-        for (int l = 0; l < step; l++)
-            lane[l] += lane[l + step];
-    return lane[0];
-}
-
-/* Adds chunk sums in order up to the chunk whose sum would pass target; *chunk: its number, or the number of chunks.
- * Every item makes the same additions, so all leave the loop together. */
-WITH_LOCAL float sum_chunks(local float *part, global const float *x, size_t cols, float top, float inv_temperature,
-                            float target, int *chunk)
-{
-    const int n = div_up(cols, CHUNK), item = get_local_id(0);
-    float sum = 0.0f;
-    int c = 0;
-    bool passed = false;
-    while (c < n && !passed) {
-        const int first = c, end = min(n, first + WG);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (first + item < end)
-            part[item] = chunk_sum(x, (size_t) (first + item) * CHUNK, cols, top, inv_temperature);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        while (c < end && !passed) {
-            passed = sum + part[c - first] > target;
-            if (!passed)
-                sum += part[c++ - first];
-        }
-    }
-    *chunk = c;
-    return sum;
-}
-
-/* First index in [begin, end) at which sum passes target, else the last one of non-zero weight, else 0. */
-static int walk(global const float *x, size_t begin, size_t end, float top, float inv_temperature, float sum,
-                float target)
-{
-    int last = 0;
-    for (size_t i = begin; i < end; i += VEC) {
-        float w[VEC];
-        VSTORE(weights(load(x, i, end, NAN), top, inv_temperature), w);
-        for (int l = 0; l < VEC; l++) {
-            sum += w[l];
-            if (w[l] > 0)
-                last = i + l;
-            if (sum > target)
-                return last;
-        }
-    }
-    return last;
-}
-
-__attribute__((reqd_work_group_size(WG, 1, 1)))
-kernel void sample(SAMPLE_BUFFERS(BUFFER_PARAM) SAMPLE_SCALARS(SCALAR_PARAM) int unused)
-{
-    SAMPLE_BUFFERS(BUFFER_BEGIN)
-    local float part[WG];
-    const size_t row = get_group_id(0), n = cols;
-    global const float *mine = x + row * n;
-    const float top = row_max(part, mine, n);
-
-    int chunk;
-    const float total = sum_chunks(part, mine, n, top, inv_temperature, INFINITY, &chunk);
-    const float target = u[row] * total;
-    const float before = sum_chunks(part, mine, n, top, inv_temperature, target, &chunk);
-    if (get_local_id(0) > 0)
-        return;
-    const size_t begin = (size_t) chunk * CHUNK;
-    if (begin < n)
-        ids[row] = walk(mine, begin, min(begin + CHUNK, n), top, inv_temperature, before, target);
-    else
-        ids[row] = walk(mine, 0, n, top, inv_temperature, 0, INFINITY);
 }
 
 /* ---- attn_merge: a group per row; every item finds the row's largest LSE and the weights itself ------------------ */

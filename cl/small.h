@@ -21,10 +21,6 @@
 #define ARGMAX_BUFFERS(X) X(const float, x) X(int, ids)
 #define ARGMAX_SCALARS(X) X(i32, rows) X(i32, cols)
 
-/* ids[r] drawn from softmax(x[r] / temperature) by u[r] */
-#define SAMPLE_BUFFERS(X) X(const float, x) X(const float, u) X(int, ids)
-#define SAMPLE_SCALARS(X) X(i32, rows) X(i32, cols) X(f32, inv_temperature)
-
 /* out[r] and lse[r]: the attention whose parts have part[i,r] and lse_in[i,r] */
 #define MERGE_BUFFERS(X) X(const float, part) X(const float, lse_in) X(float, out) X(float, lse)
 #define MERGE_SCALARS(X) X(i32, rows) X(i32, dim) X(i32, n_parts)
@@ -34,7 +30,6 @@ struct rmsnorm_scalars { RMSNORM_SCALARS(SCALAR_MEMBER) };
 struct swiglu_scalars { SWIGLU_SCALARS(SCALAR_MEMBER) };
 struct add_scalars { ADD_SCALARS(SCALAR_MEMBER) };
 struct argmax_scalars { ARGMAX_SCALARS(SCALAR_MEMBER) };
-struct sample_scalars { SAMPLE_SCALARS(SCALAR_MEMBER) };
 struct merge_scalars { MERGE_SCALARS(SCALAR_MEMBER) };
 #endif
 #endif

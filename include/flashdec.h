@@ -428,7 +428,7 @@ typedef struct fdec_linear_params {
     fdec_linear_impl impl; /* with packed weights AUTO or FLAT */
     uint32_t max_concurrent; /* as in attention */
     fdec_type x_type, y_type; /* f32, f16, bf16; y_type is residual's too */
-    uint32_t n2, n3;      /* rows of w2 and w3, several weights with one x (q, k and v); 0: there is none. Not with glu */
+    uint32_t n2, n3;      /* rows of w2 and w3, several weights with one x (q, k and v); 0: none. Not with glu */
     fdec_glu glu;
     fdec_w_layout w_layout;
     uint32_t norm;        /* 1: x[m] / sqrt(mean(x[m]^2) + eps) * args.norm takes the place of x */
@@ -553,6 +553,57 @@ typedef struct fdec_embed_args {
 FDEC_API fdec_status fdec_embed_run(fdec_plan *plan, cl_command_queue queue, const fdec_embed_args *args,
                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
 
+/* ---- sampling ---------------------------------------------------------------------------------------------------- */
+
+typedef struct fdec_sample_params {
+    size_t size;
+    uint32_t max_rows, cols; /* >= 1; cols, the vocabulary, at most 2^30 */
+    uint32_t max_concurrent; /* as in attention */
+} fdec_sample_params;
+#define FDEC_SAMPLE_PARAMS_INIT FDEC_INIT_(fdec_sample_params)
+
+FDEC_API fdec_status fdec_sample_plan_create(fdec_ctx *ctx, const fdec_sample_params *params, fdec_plan **plan);
+
+/* The filters work in this order, each on what the one before it left, renormalised. Of equal logits the lower column
+ * comes first.
+ *   penalty      each column that is in recent[r], once: x > 0 ? x * (1 / repeat_penalty) : x * repeat_penalty
+ *   temperature  weights e^(x / temperature)
+ *   top-k        the top_k largest
+ *   top-p        of the largest as few as have together at least the share top_p of what top-k left
+ *   min-p        those of at least min_p times the largest weight */
+typedef struct fdec_sample_args {
+    size_t size;
+    uint32_t rows;         /* 0: max_rows */
+    float temperature;     /* 2^-64..2^64; 0: greedy, the largest after the penalty: top_k, top_p, min_p, seed, step and
+                              u are then not used */
+    uint32_t top_k;        /* 1..1024; 0: all */
+    float top_p;           /* 0 < top_p <= 1; 0: 1, all */
+    float min_p;           /* 0 <= min_p < 1 */
+    float repeat_penalty;  /* 2^-64..2^64; 0: 1. Another than 1 needs recent */
+    uint32_t n_recent;     /* columns of recent, at most 2^20; 0: there is none */
+    uint64_t seed, step;   /* without u: u[r] = 2^-24 times the upper 24 bits of the first word of Philox4x32-10
+                              (Random123), key seed, counter (step, r): 64, then 32 bits, the low word first */
+    float stats_temperature; /* with stats: the temperature they were made with, and so `temperature` unless greedy */
+    fdec_buffer x;         /* [rows, cols] f32 */
+    fdec_buffer stats;     /* optional: [rows, ceil(cols / 256), 4] u32, a record for each 256 columns of x before any
+                              filter: f32 m and n, the sum of e^(x / stats_temperature) being m * 2^n; f32 the largest;
+                              i32 its column. Only as a function of this library wrote them */
+    fdec_buffer recent;    /* optional: [rows, n_recent] i32: columns, in any order; outside 0..cols-1 (-1): none */
+    fdec_buffer u;         /* optional: [rows] f32 in [0, 1): the caller's own uniform numbers */
+    fdec_buffer ids;       /* [rows] i32 */
+    fdec_buffer workspace; /* fdec_plan_workspace_bytes */
+} fdec_sample_args;
+#define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
+
+/* ids[r] = a column of x[r], drawn from what the filters leave: the lowest at which the running sum of the weights
+ * passes u[r] * total. The same on every device for the same x and arguments: own exp, sums in a fixed order. NaN is
+ * never chosen, +inf always is. A row of nothing but NaN and -inf gives its first -inf, of NaN alone 0. Weights below
+ * 2^-100 of the largest are 0. Enqueues at most two kernels; with stats one, which reads of x only what it needs:
+ * nothing for greedy, one tile of 256 columns for temperature alone, under filters those tiles that can matter, up to
+ * 95 times each where a flat row must be cut by top-p. */
+FDEC_API fdec_status fdec_sample_run(fdec_plan *plan, cl_command_queue queue, const fdec_sample_args *args,
+                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
+
 /* ---- small operations: one object, one program, one kernel a call ------------------------------------------------ */
 
 /* Threads use it at once as they do a plan. Create compiles one program; destroy takes NULL, leaves NULL, and comes
@@ -602,21 +653,6 @@ typedef struct fdec_argmax_args {
 } fdec_argmax_args;
 #define FDEC_ARGMAX_ARGS_INIT FDEC_INIT_(fdec_argmax_args)
 FDEC_API fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_argmax_args *args,
-                                     cl_uint n_wait, const cl_event *wait, cl_event *event);
-
-/* ids[r] drawn from softmax(x[r] / temperature) by the caller's uniform number u in [0, 1): the first index at which
- * the running sum of the weights passes u * total. The same on every device for the same x: own exp, fixed order.
- * temperature > 0. */
-typedef struct fdec_sample_args {
-    size_t size;
-    uint32_t rows, cols;
-    float temperature;
-    fdec_buffer x;   /* [rows, cols] f32 */
-    fdec_buffer u;   /* [rows] f32 */
-    fdec_buffer ids; /* [rows] i32 */
-} fdec_sample_args;
-#define FDEC_SAMPLE_ARGS_INIT FDEC_INIT_(fdec_sample_args)
-FDEC_API fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* One attention from n over disjoint keys (a shared prefix and what follows it, shards, ranks), by what fdec_attn_run

@@ -7,10 +7,9 @@
 #include <stdlib.h>
 
 /* One plan per kernel; all share one program. */
-enum small { RMSNORM, SWIGLU, ADD, ARGMAX, SAMPLE, MERGE, N_SMALL };
+enum small { RMSNORM, SWIGLU, ADD, ARGMAX, MERGE, N_SMALL };
 static const enum op smalls[N_SMALL] = {
-    [RMSNORM] = OP_RMSNORM, [SWIGLU] = OP_SWIGLU, [ADD] = OP_ADD,
-    [ARGMAX] = OP_ARGMAX,   [SAMPLE] = OP_SAMPLE, [MERGE] = OP_ATTN_MERGE,
+    [RMSNORM] = OP_RMSNORM, [SWIGLU] = OP_SWIGLU, [ADD] = OP_ADD, [ARGMAX] = OP_ARGMAX, [MERGE] = OP_ATTN_MERGE,
 };
 
 struct fdec_ops {
@@ -158,27 +157,6 @@ fdec_status fdec_argmax_run(fdec_ops *ops, cl_command_queue queue, const fdec_ar
     const struct argmax_scalars s = {(int32_t) a.rows, (int32_t) a.cols};
     b.scalars = &s;
     try_st(run_small(ops, ARGMAX, a.rows, a.cols, &b, &call));
-out:
-    return st;
-}
-
-#undef WHO
-#define WHO "fdec_sample_run"
-fdec_status fdec_sample_run(fdec_ops *ops, cl_command_queue queue, const fdec_sample_args *args, cl_uint n_wait,
-                            const cl_event *wait, cl_event *event)
-{
-    fdec_status st = FDEC_OK;
-    fdec_sample_args a;
-    struct binding b = {0};
-    begin(WHO);
-    require(WHO, a.rows >= 1 && a.rows <= INT32_MAX && a.cols >= 1 && a.cols <= INT32_MAX);
-    require(WHO, isfinite(a.temperature) && a.temperature > 0);
-    buffer(WHO, 0, x, (uint64_t) a.rows * a.cols * F, F);
-    buffer(WHO, 1, u, (uint64_t) a.rows * F, F);
-    buffer(WHO, 2, ids, (uint64_t) a.rows * I, I);
-    const struct sample_scalars s = {(int32_t) a.rows, (int32_t) a.cols, 1 / a.temperature};
-    b.scalars = &s;
-    try_st(run_small(ops, SAMPLE, a.rows, a.cols, &b, &call));
 out:
     return st;
 }

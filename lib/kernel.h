@@ -47,7 +47,7 @@ struct launch {
 /* Where and how one configuration runs one problem. */
 struct geometry {
     int n_launches;
-    int first; /* launches before it are not needed by this problem, and not made */
+    int first;                          /* launches before it are not needed, and not made */
     struct launch launch[MAX_LAUNCHES]; /* in order, each waits for the one before */
     int n_splits;                       /* the parts that launch 0 makes and launch 1 merges; 1: none */
     int span;                           /* attention: kv heads that one group of launch 0 takes */

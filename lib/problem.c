@@ -420,7 +420,7 @@ const char *const *problem_range_names(enum op op)
 {
     static const char *const attn[N_RANGES] = {"b", "n"}, *const linear[N_RANGES] = {"m"},
                              *const rows[N_RANGES] = {"rows"};
-    return op == OP_ATTN ? attn : op == OP_LINEAR ? linear : rows;
+    return op == OP_ATTN ? attn : op == OP_LINEAR || op == OP_LINEAR_PACK ? linear : rows;
 }
 
 void problem_range(const struct problem *p, int64_t at[N_RANGES])

@@ -70,10 +70,11 @@ struct problem {
 enum { PROBLEM_TEXT = 160, N_RANGES = 2 };
 
 /* "attn:f16 b=1 h=32/8 d=128 n=4096", "attn:f16/q8_0 b=1 h=32/8 d=192/128 q=8 n=4096 page=16 window=1024 act=bf16/f32",
- * "linear:q4_0 m=8 n=4096 k=4096 act=f16/f32 glu=silu w=packed", "softmax:f32 rows=1 cols=32000", "rmsnorm:f32 rows=1 cols=4096",
- * "rope_append:f16/q8_0 rows=1 h=32/8 d=192/128 act=bf16". The pairs are K and V, head_dim and v_head_dim, q and out, x
- * and y, one number or type where both are the same. Scale, softcap, mask, strides, phi, pool sizes, what turns, norm
- * and how n is divided among weights are not part of the text: they do not change what is fastest. */
+ * "linear:q4_0 m=8 n=4096 k=4096 act=f16/f32 glu=silu w=packed", "softmax:f32 rows=1 cols=32000",
+ * "rmsnorm:f32 rows=1 cols=4096", "rope_append:f16/q8_0 rows=1 h=32/8 d=192/128 act=bf16". The pairs are K and V,
+ * head_dim and v_head_dim, q and out, x and y, one number or type where both are the same. Scale, softcap, mask,
+ * strides, phi, pool sizes, what turns, norm and how n is divided among weights are not part of the text: they do not
+ * change what is fastest. */
 void problem_print(const struct problem *p, char buf[PROBLEM_TEXT]);
 
 /* The reverse, for tuner, benchmark and tests. What the text does not say gets its default (range numbers 1,

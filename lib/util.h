@@ -32,7 +32,7 @@ const char *cl_error_name(cl_int err);
 #define require(who, cond)                                                                                             \
     do {                                                                                                               \
         if (!(cond)) {                                                                                                 \
-            st = fail(FDEC_E_ARG, "%s: %s does not hold", who, #cond);                                                   \
+            st = fail(FDEC_E_ARG, "%s: %s does not hold", who, #cond);                                                 \
             goto out;                                                                                                  \
         }                                                                                                              \
     } while (0)

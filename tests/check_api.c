@@ -349,6 +349,11 @@ static void refuse_runs(const struct api *a)
     BAD_RUN(softmax, a->softmax, y = end, "y needs");
     BAD_RUN(softmax, a->softmax, lse = end, "lse needs");
     BAD_RUN(softmax, a->attn, rows = 1, "plan");
+}
+
+static void refuse_append_runs(const struct api *a)
+{
+    const fdec_buffer none = {NULL, 0}, end = {a->pool, POOL_BYTES - 4}, past = {a->pool, POOL_BYTES + 4};
     BAD_RUN(append, a->append, size = 0, "size");
     BAD_RUN(append, a->append, n_tokens = 5, "n_tokens");
     BAD_RUN(append, a->append, q_len = 1, "q_len");
@@ -401,8 +406,6 @@ static void refuse_small(const struct api *a)
     SMALL(add, (x.a = x.b = x.y = p), FDEC_E_ARG, "n >= 1");
     SMALL(add, (x.a = end, x.b = x.y = p, x.n = 2), FDEC_E_ARG, "a needs");
     SMALL(argmax, (x.x = x.ids = p, x.rows = 1), FDEC_E_ARG, "cols");
-    SMALL(sample, (x.x = x.u = x.ids = p, x.rows = 1, x.cols = 8), FDEC_E_ARG, "temperature");
-    SMALL(sample, (x.x = x.ids = p, x.rows = 1, x.cols = 8, x.temperature = 1), FDEC_E_ARG, "u.mem");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.dim = 8, x.n_parts = 2), FDEC_E_ARG, "rows");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.n_parts = 2), FDEC_E_ARG, "dim");
     SMALL(attn_merge, (x.part = x.lse_in = x.out = p, x.rows = 2, x.dim = 8), FDEC_E_ARG, "n_parts");
@@ -414,45 +417,6 @@ static void refuse_small(const struct api *a)
 
     fdec_add_args x = FDEC_ADD_ARGS_INIT;
     refused(a, "no ops", fdec_add_run(NULL, a->queue, &x, 0, NULL, NULL), FDEC_E_ARG, "ops");
-}
-
-static fdec_rope_params rope_params(void)
-{
-    fdec_rope_params p = FDEC_ROPE_PARAMS_INIT;
-    p.rope_dim = 8, p.base = 1e4, p.scaling = FDEC_ROPE_YARN, p.factor = 4, p.original_max_len = 100;
-    return p;
-}
-
-#define BAD_ROPE(change, part)                                                                                         \
-    do {                                                                                                               \
-        fdec_rope_params p = rope_params();                                                                            \
-        p.change;                                                                                                      \
-        refused(a, "angles, " #change, fdec_rope_angles(&p, angles, &factor), FDEC_E_ARG, part);                       \
-    } while (0)
-
-static void refuse_angles(const struct api *a)
-{
-    uint64_t angles[4];
-    float factor;
-    const fdec_rope_params good = rope_params();
-    BAD_ROPE(size = 0, "size");
-    BAD_ROPE(rope_dim = 7, "rope_dim");
-    BAD_ROPE(rope_dim = 0, "rope_dim");
-    BAD_ROPE(base = 1, "base");
-    BAD_ROPE(scaling = (fdec_rope_scaling) 4, "scaling");
-    BAD_ROPE(scaling = FDEC_ROPE_UNSCALED, "factor");
-    BAD_ROPE(scaling = FDEC_ROPE_LINEAR, "original_max_len");
-    BAD_ROPE(factor = 0.5, "factor");
-    BAD_ROPE(original_max_len = 0, "original_max_len");
-    BAD_ROPE(beta_fast = 0.5, "beta_fast");
-    BAD_ROPE(beta_slow = -1, "beta_slow");
-    BAD_ROPE(yarn_unrounded = 2, "yarn_unrounded");
-    BAD_ROPE(low_freq_factor = 1, "low_freq_factor");
-    BAD_ROPE(high_freq_factor = (p.scaling = FDEC_ROPE_LLAMA3, 1), "high_freq_factor");
-    BAD_ROPE(beta_fast = (p.scaling = FDEC_ROPE_LLAMA3, 32), "beta_fast");
-    BAD_ROPE(attn_factor = -1, "attn_factor");
-    refused(a, "no angles", fdec_rope_angles(&good, NULL, &factor), FDEC_E_ARG, "out");
-    refused(a, "no place for yarn's factor", fdec_rope_angles(&good, angles, NULL), FDEC_E_ARG, "attn_factor");
 }
 
 /* Queue and wait list, and buffers and queues of another cl_context. */
@@ -592,9 +556,9 @@ void check_api(struct check *c)
     if (a.attn && a.paged && a.sources[0] && a.sources[1] && a.sources[2] && a.linear && a.softmax && a.append &&
         a.embed && a.ops) {
         refuse_runs(&a);
+        refuse_append_runs(&a);
         refuse_embed_runs(&a);
         refuse_small(&a);
-        refuse_angles(&a);
         refuse_queues(&a);
         clFinish(a.queue);
         err = clEnqueueReadBuffer(a.queue, a.pool, CL_TRUE, 0, sizeof after, after, 0, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * check_small.c - every small operation through the public calls, against double arithmetic; append: check_append.c,
- * embed: check_quant.c
+ * embed: check_quant.c, sample: check_sample.c
  *
  * Runs once for each work-group shape that a device can lead to, by FLASHDEC_PRETEND, or as the caller has set that.
  * The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no OpenCL. */
@@ -149,131 +149,6 @@ static void check_argmax(void)
         argmax_case(cols[i]);
 }
 
-/* ---- sample ----------------------------------------------------------------------------------------------------- */
-
-static void sample(const float *x, const float *u, int32_t *ids, int rows, int cols, float temperature)
-{
-    fdec_sample_args a = FDEC_SAMPLE_ARGS_INIT;
-    a.rows = rows, a.cols = cols, a.temperature = temperature;
-    a.x = put(x, (size_t) rows * cols * 4, 4), a.u = put(u, rows * 4u, 4), a.ids = put(NULL, rows * 4u, 4);
-    ran(fdec_sample_run(t.ops, t.queue, &a, 0, NULL, NULL), "sample");
-    get(a.ids, ids, "sample");
-    drop();
-}
-
-/* An index is right if u lies in its share of the total, up to the error of the two sums compared: a weight errs by 4
- * U and |x - max| / T rounded twice, 2 U of it, below 40 here; a chain of additions is at most 256 + 20 + cols/256
- * long. All terms are positive, so both sums are within that share of the total. */
-static void sample_case(int cols, float temperature)
-{
-    enum { ROWS = 24 };
-    float *x = floats((size_t) ROWS * cols, -9, 9), u[ROWS];
-    int32_t ids[ROWS];
-    for (int r = 0; r < ROWS; r++)
-        u[r] = r == 0 ? 0 : r == 1 ? 1 - 0x1p-24f : uniform(0, 1);
-    for (int i = 0; i < cols; i += 5) /* never drawn */
-        x[(size_t) 2 * cols + i] = NAN, x[(size_t) 3 * cols + i] = cols > 1 ? -INFINITY : 0;
-    sample(x, u, ids, ROWS, cols, temperature);
-
-    const double tolerance = 2 * (4 + 2 * 40 + 256 + 20 + cols / 256.0) * U;
-    for (int r = 0; r < ROWS; r++) {
-        const float *row = x + (size_t) r * cols;
-        double total = 0, before = 0, top = row[ref_argmax(row, cols)];
-        for (int i = 0; i < cols; i++)
-            total += isnan(row[i]) ? 0 : exp((row[i] - top) / temperature);
-        const int id = ids[r];
-        if (!check(id >= 0 && id < cols, "sample of %d, row %d: %d", cols, r, id))
-            continue;
-        if (total == 0) {
-            check(id == 0, "sample of %d, row %d of NaN: %d", cols, r, id);
-            continue;
-        }
-        for (int i = 0; i < id; i++)
-            before += isnan(row[i]) ? 0 : exp((row[i] - top) / temperature);
-        const double weight = isnan(row[id]) ? 0 : exp((row[id] - top) / temperature), at = u[r] * total;
-        check(weight > 0 && at >= before - tolerance * total && at <= before + weight + tolerance * total,
-              "sample of %d, row %d: %d has [%.9g, +%.3g), u is at %.9g of %.9g", cols, r, id, before, weight, at,
-              total);
-    }
-    free(x);
-}
-
-static void check_sample_edges(void)
-{
-    enum { COLS = 600, ROWS = 7 };
-    static float x[ROWS][COLS];
-    int32_t ids[ROWS];
-    for (int i = 0; i < COLS; i++) {
-        x[0][i] = NAN;
-        x[1][i] = i == 300 ? INFINITY : 5;
-        x[2][i] = i < 280 ? -INFINITY : 1; /* u = 0: the first that can be drawn */
-        x[3][i] = i < 280 ? 1 : -INFINITY; /* u = 1, outside: the last that can be drawn */
-        x[4][i] = i == 17 ? 2 : 1;         /* NaN as u: the same */
-        x[5][i] = -INFINITY;
-        x[6][i] = i < 599 ? -1000 : 0; /* all else underflows */
-    }
-    const float u[ROWS] = {0.5f, 0.9f, 0, 1, NAN, 0, 0};
-    sample(x[0], u, ids, ROWS, COLS, 1);
-    static const int32_t want[ROWS] = {0, 300, 280, 279, 599, 0, 599};
-    for (int r = 0; r < ROWS; r++)
-        check(ids[r] == want[r], "sample edge %d: %d, not %d", r, ids[r], want[r]);
-}
-
-/* 20,000 draws from 12 weights, every share over 1 %: the statistic of Pearson has 11 degrees of freedom and exceeds
- * 50.0 in one of 1.6 million seeds. */
-static void check_sample_distribution(void)
-{
-    enum { COLS = 12, ROWS = 20000 };
-    float *x = floats((size_t) ROWS * COLS, 0, 0), *u = floats(ROWS, 0, 1);
-    int32_t *ids = malloc(ROWS * sizeof *ids);
-    must(ids != NULL, "malloc");
-    double share[COLS], total = 0, statistic = 0;
-    int seen[COLS] = {0};
-    for (int i = 0; i < COLS; i++) {
-        const float logit = (float) (i * 5 % 12) * 0.25f;
-        total += share[i] = exp(logit / 0.8);
-        for (int r = 0; r < ROWS; r++)
-            x[r * COLS + i] = logit;
-    }
-    sample(x, u, ids, ROWS, COLS, 0.8f);
-    for (int r = 0; r < ROWS; r++)
-        seen[ids[r] >= 0 && ids[r] < COLS ? ids[r] : 0]++;
-    for (int i = 0; i < COLS; i++) {
-        const double expected = ROWS * share[i] / total;
-        statistic += (seen[i] - expected) * (seen[i] - expected) / expected;
-    }
-    check(statistic < 50, "sample: chi-square of 12 shares is %.1f", statistic);
-    free(x), free(u), free(ids);
-}
-
-/* The promise that every device draws the same: inputs are exact by construction, and the answer is a constant. */
-static void check_sample_same(void)
-{
-    enum { COLS = 5003, ROWS = 64 };
-    t.seed = 20231101;
-    float *x = floats((size_t) ROWS * COLS, -8, 8), *u = floats(ROWS, 0, 1);
-    int32_t ids[ROWS];
-    sample(x, u, ids, ROWS, COLS, 2.0f);
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (int r = 0; r < ROWS; r++)
-        hash = (hash ^ (uint32_t) ids[r]) * 0x100000001b3u;
-    check(hash == 0x59866f19a21bf53du, "sample: draws other indices than other devices (hash %016llx)",
-          (unsigned long long) hash);
-    free(x), free(u);
-}
-
-static void check_sample(void)
-{
-    static const int cols[] = {1, 2, 17, 255, 256, 257, 512, 4099, 32000, 128256};
-    for (size_t i = 0; i < COUNT(cols) && wanted(cols[i]); i++)
-        sample_case(cols[i], i % 2 ? 1 : 0.7f);
-    check_sample_edges();
-    if (t.tiny)
-        return;
-    check_sample_distribution();
-    check_sample_same();
-}
-
 /* ---- attn_merge ------------------------------------------------------------------------------------------------- */
 
 struct merge {
@@ -408,21 +283,20 @@ static void check_merge(void)
 
 /* ---- all of it, on one shape of device -------------------------------------------------------------------------- */
 
-static void run_setup(const char *pretend, bool embed)
+static void run_setup(const char *pretend, void (*alone)(void))
 {
     t.setup = pretend;
     t.seed = 1;
     setenv("FLASHDEC_PRETEND", pretend, 1);
     must(fdec_ctx_create(t.context, t.device, NULL, &t.ctx) == FDEC_OK, "fdec_ctx_create");
-    if (embed) {
-        check_embed();
+    if (alone) {
+        alone();
     } else {
         must(fdec_ops_create(t.ctx, &t.ops) == FDEC_OK, "fdec_ops_create");
         check_rmsnorm();
         check_elementwise();
         check_argmax();
         check_append();
-        check_sample();
         check_merge();
     }
     fdec_ops_destroy(&t.ops);
@@ -433,14 +307,18 @@ int main(int argc, char **argv)
 {
     cl_platform_id platform;
     cl_int err;
-    bool embed = false; /* alone: it has a program for every type */
+    void (*alone)(void) = NULL; /* an operation that takes long */
     for (int i = 1; i < argc; i++) {
-        t.tiny |= !strcmp(argv[i], "--tiny");
-        embed |= !strcmp(argv[i], "--embed");
-    }
-    if (argc > 1 + t.tiny + embed) {
-        fprintf(stderr, "usage: checkops [--tiny] [--embed]\n");
-        return 2;
+        if (!strcmp(argv[i], "--tiny")) {
+            t.tiny = true;
+        } else if (!alone && !strcmp(argv[i], "--embed")) {
+            alone = check_embed;
+        } else if (!alone && !strcmp(argv[i], "--sample")) {
+            alone = check_sample;
+        } else {
+            fprintf(stderr, "usage: checkops [--tiny] [--embed | --sample]\n");
+            return 2;
+        }
     }
     cl_uint n_platforms = 0;
     if (clGetPlatformIDs(0, NULL, &n_platforms) != CL_SUCCESS || n_platforms == 0) {
@@ -456,9 +334,10 @@ int main(int argc, char **argv)
     const char *const given = getenv("FLASHDEC_PRETEND");
     static const char *const setups[] = {"cpu_like=1", "cpu_like=0", "cpu_like=0,max_wg=64", "cpu_like=0,max_wg=32"};
     if (given)
-        run_setup(given, embed);
+        run_setup(given, alone);
     for (size_t i = 0; i < COUNT(setups) && !given; i++)
-        run_setup(setups[i], embed);
+        if (alone != check_sample || i != 2) /* groups of 64 already */
+            run_setup(setups[i], alone);
 
     clReleaseCommandQueue(t.queue);
     clReleaseContext(t.context);

@@ -59,4 +59,5 @@ bool wanted(size_t n); /* a row of n elements: not too long for --tiny */
 
 void check_append(void);
 void check_embed(void);
+void check_sample(void);
 #endif

@@ -284,8 +284,9 @@ void ref_attn(const struct attn_run *r, double *out, double *out_bound, double *
 
 /* ---- linear ----
  * s = sum_k x_k w_k: chain(K) additions and one rounding for a product that is not fused, one more for a weight that is
- * not exact in float32 (a sum in q4_1, q5_1, q4_k and q5_k), 2 where partial sums come together. A normalised x: the sum of squares adds K positive terms, halved by the root; the division (5u), the root
- * (3u), mean and eps, and two products: chain(K)/2 + 14 roundings. Then, each with the error that comes in:
+ * not exact in float32 (a sum in q4_1, q5_1, q4_k and q5_k), 2 where partial sums come together. A normalised x: the
+ * sum of squares adds K positive terms, halved by the root; the division (5u), the root (3u), mean and eps, and two
+ * products: chain(K)/2 + 14 roundings. Then, each with the error that comes in:
  *     scale * s + bias     2 roundings
  *     c tanh(z / c)        the slope is at most 1; division 5u, tanh 10u, product 1u, of |z| at most
  *     act(z)               the slope is at most 1.13; exp_plain, sum, division, erfc (32u): 48u, and the roundings of

@@ -406,6 +406,29 @@ static void embed(void **state)
     on_both_kinds(check_embed);
 }
 
+static void check_sample(fdec_ctx *ctx)
+{
+    fdec_sample_params p = FDEC_SAMPLE_PARAMS_INIT;
+    fdec_sample_args a = FDEC_SAMPLE_ARGS_INIT;
+    fdec_plan *plan = NULL;
+    p.max_rows = 2, p.cols = 100000;
+    assert_int_equal(fdec_sample_plan_create(ctx, &p, &plan), FDEC_OK);
+    a.x = part(0), a.ids = part(1), a.workspace = part(2);
+    CHECK_RUN("fdec_sample_run, greedy", 2, 2, fdec_sample_run(plan, world.queue, &a, n_wait, wait, event));
+    a.temperature = a.stats_temperature = 1, a.top_k = 40, a.top_p = 0.9f, a.min_p = 0.1f;
+    a.recent = part(3), a.n_recent = 5, a.repeat_penalty = 2, a.u = part(4);
+    CHECK_RUN("fdec_sample_run, all", 2, 2, fdec_sample_run(plan, world.queue, &a, n_wait, wait, event));
+    a.stats = part(5);
+    CHECK_RUN("fdec_sample_run, stats", 1, 1, fdec_sample_run(plan, world.queue, &a, n_wait, wait, event));
+    fdec_plan_destroy(&plan);
+}
+
+static void sample(void **state)
+{
+    (void) state;
+    on_both_kinds(check_sample);
+}
+
 #define SMALL(op, ...)                                                                                                 \
     do {                                                                                                               \
         const fdec_##op##_args a = {.size = sizeof a, __VA_ARGS__};                                                    \
@@ -421,7 +444,6 @@ static void check_ops(fdec_ctx *ctx)
     SMALL(swiglu, .n = 100, .gate = a0, .up = a1, .y = a2);
     SMALL(add, .n = 100, .a = a0, .b = a1, .y = a2);
     SMALL(argmax, .rows = 2, .cols = 300, .x = a0, .ids = a1);
-    SMALL(sample, .rows = 2, .cols = 300, .temperature = 1, .x = a0, .u = a1, .ids = a2);
     SMALL(attn_merge, .rows = 16, .dim = 64, .n_parts = 3, .part = a0, .lse_in = a1, .out = a2);
     SMALL(attn_merge, .rows = 16, .dim = 64, .n_parts = 3, .part = a0, .lse_in = a1, .out = a2, .lse = a3);
     fdec_ops_destroy(&ops);
@@ -535,9 +557,9 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counting_counts),  cmocka_unit_test(attention), cmocka_unit_test(append),
-        cmocka_unit_test(linear),           cmocka_unit_test(softmax),   cmocka_unit_test(embed),
-        cmocka_unit_test(small_operations),
+        cmocka_unit_test(counting_counts), cmocka_unit_test(attention),        cmocka_unit_test(append),
+        cmocka_unit_test(linear),          cmocka_unit_test(softmax),          cmocka_unit_test(embed),
+        cmocka_unit_test(sample),          cmocka_unit_test(small_operations),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -16,7 +16,8 @@ refused 2 'requires an argument' -m
 refused 2 'unexpected argument' -m "$good" more
 refused 2 'exclude' -m "$good" -p a --tokens 1
 for bad_option in '-n -1' '-n x' '-n 1x' '-n 99999999999' '-c 0' '-c -5' '--temp -1' '--temp nan' '--temp x' '--seed -1' '--seed x' \
-    '--scheme fast' '--linear fast' '--kv q4' '--stats xml'; do
+    '--top-k 0' '--top-k 1025' '--top-p 0' '--top-p 1.5' '--top-p x' '--min-p 1' '--min-p -1' '--repeat-penalty 0' \
+    '--repeat-penalty -1' '--repeat-last x' '--scheme fast' '--linear fast' '--kv q4' '--stats xml'; do
     # shellcheck disable=SC2086 # two words
     refused 2 'is not possible for' -m "$good" $bad_option
 done

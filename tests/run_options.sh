@@ -58,6 +58,24 @@ cut -d ' ' -f 4- "$tmp/a" >"$tmp/rest"
 same "$tmp/rest" "$tmp/b" "sampling depends on where the prompt ends"
 decode "$tmp/b" --ids -n 20 --ignore-eos --temp 1e-6 --seed 3
 same "$tmp/want" "$tmp/b" "sampling close to temperature 0 is not greedy"
+for filter in '--top-k 1' '--top-p 1e-6' '--min-p 0.999999'; do
+    # shellcheck disable=SC2086 # two words
+    decode "$tmp/b" --ids -n 20 --ignore-eos --temp 1 --seed 3 $filter
+    same "$tmp/want" "$tmp/b" "only one token left by $filter is not greedy"
+done
+decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 7 --top-k 271 --top-p 1 --min-p 0 --repeat-penalty 1
+same "$tmp/a" "$tmp/b" "filters that keep everything change the tokens"
+filters='--temp 1 --seed 7 --top-k 40 --top-p 0.9 --min-p 0.01 --repeat-penalty 1.2 --repeat-last 20'
+# shellcheck disable=SC2086 # many words
+decode "$tmp/a" --ids -n 30 --ignore-eos $filters
+# shellcheck disable=SC2086
+decode "$tmp/b" --ids -n 27 --ignore-eos $filters --tokens "1,$(cut -d ' ' -f 1-3 "$tmp/a" | tr ' ' ,)"
+cut -d ' ' -f 4- "$tmp/a" >"$tmp/rest"
+same "$tmp/rest" "$tmp/b" "filtered sampling depends on where the prompt ends"
+decode "$tmp/b" --ids -n 30 --ignore-eos --repeat-penalty 1e9 --repeat-last 30
+[ "$(tr ' ' '\n' <"$tmp/b" | sort | uniq -d | wc -l)" -eq 0 ] || fail "a huge penalty lets a token come twice"
+decode "$tmp/b" --ids -n 20 --ignore-eos --repeat-penalty 1e9 --repeat-last 0
+same "$tmp/want" "$tmp/b" "--repeat-last 0 penalises"
 
 # Where it ends.
 decode "$tmp/got" --ids -n 1000 --ignore-eos --stats json
@@ -88,7 +106,7 @@ want=${want}programs_from_cacherows_recomputedtabletable_leveldevice
 decode "$tmp/got" -n 4 --quiet
 [ ! -s "$tmp/err" ] || fail "--quiet without --stats is not quiet"
 decode "$tmp/got" --help
-for option in model prompt tokens n-predict temp seed scheme linear kv calibrate phi context ignore-eos ids logits stats quiet help version; do
+for option in model prompt tokens n-predict temp seed top-k top-p min-p repeat-penalty repeat-last scheme linear kv calibrate phi context ignore-eos ids logits stats quiet help version; do
     grep -q -- "--$option" "$tmp/got" || fail "--help does not know --$option"
 done
 decode "$tmp/got" --version

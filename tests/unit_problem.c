@@ -32,6 +32,8 @@ static void text_of_every_operation(void **state)
          "attn:bf16/bf16 act=f16/f16 h=4/4 d=576/512 q=64", OP_ATTN},
         {"linear:f16 m=8 n=4096 k=11008", "linear:f16 n=4096 k=11008", "linear:f16 k=11008 n=4096 m=8", OP_LINEAR},
         {"linear:f32 m=1 n=1 k=1", "linear:f32 n=1 k=1", "linear:f32 n=1 k=1", OP_LINEAR},
+        {"linear_pack:q4_0 m=1 n=40 k=64 w=packed", "linear_pack:q4_0 n=40 k=64 w=packed",
+         "linear_pack:q4_0 w=packed k=64 n=40", OP_LINEAR_PACK},
         {"softmax:f32 rows=2 cols=32000", "softmax:f32 cols=32000", "softmax:f32 cols=32000 rows=2", OP_SOFTMAX},
         {"rmsnorm:f32 rows=1 cols=64", "rmsnorm:f32 cols=64", "rmsnorm:f32 cols=64", OP_RMSNORM},
         {"rope_append:f16/q8_0 rows=4 h=8/2 d=192/128 act=bf16", "rope_append:f16/q8_0 h=8/2 d=192/128 act=bf16",
@@ -187,6 +189,7 @@ static void range_numbers(void **state)
     assert_string_equal(problem_range_names(OP_ATTN)[1], "n");
     assert_string_equal(problem_range_names(OP_LINEAR)[0], "m");
     assert_null(problem_range_names(OP_LINEAR)[1]);
+    assert_string_equal(problem_range_names(OP_LINEAR_PACK)[0], "m");
     assert_string_equal(problem_range_names(OP_SOFTMAX)[0], "rows");
     assert_string_equal(problem_range_names(OP_EMBED)[0], "rows");
 }

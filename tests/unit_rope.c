@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * unit_rope.c - the angles of rotary embedding and their scalings against another program's results (rope_golden.py)
+ * unit_rope.c - the angles of rotary embedding and their scalings against another program's results (rope_golden.py),
+ * and what is refused
  *
  *     unit_rope rope_golden.txt */
 #include "util.h"
@@ -83,9 +84,57 @@ static void attention_factor(void **state)
     assert_true(factor == 0.75f);
 }
 
+static fdec_rope_params yarn_params(void)
+{
+    fdec_rope_params p = FDEC_ROPE_PARAMS_INIT;
+    p.rope_dim = 8, p.base = 1e4, p.scaling = FDEC_ROPE_YARN, p.factor = 4, p.original_max_len = 100;
+    return p;
+}
+
+static void refused(const fdec_rope_params *p, uint64_t *angles, float *factor, const char *part)
+{
+    assert_int_equal(fdec_rope_angles(p, angles, factor), FDEC_E_ARG);
+    if (!strstr(fdec_last_error(), part))
+        fail_msg("\"%s\", wanted \"%s\" in it", fdec_last_error(), part);
+}
+
+#define BAD(change, part)                                                                                              \
+    do {                                                                                                               \
+        fdec_rope_params p = yarn_params();                                                                            \
+        p.change;                                                                                                      \
+        refused(&p, angles, &factor, part);                                                                            \
+    } while (0)
+
+static void refusals(void **state)
+{
+    uint64_t angles[4];
+    float factor;
+    const fdec_rope_params good = yarn_params();
+    (void) state;
+    BAD(size = 0, "size");
+    BAD(rope_dim = 7, "rope_dim");
+    BAD(rope_dim = 0, "rope_dim");
+    BAD(base = 1, "base");
+    BAD(scaling = (fdec_rope_scaling) 4, "scaling");
+    BAD(scaling = FDEC_ROPE_UNSCALED, "factor");
+    BAD(scaling = FDEC_ROPE_LINEAR, "original_max_len");
+    BAD(factor = 0.5, "factor");
+    BAD(original_max_len = 0, "original_max_len");
+    BAD(beta_fast = 0.5, "beta_fast");
+    BAD(beta_slow = -1, "beta_slow");
+    BAD(yarn_unrounded = 2, "yarn_unrounded");
+    BAD(low_freq_factor = 1, "low_freq_factor");
+    BAD(high_freq_factor = (p.scaling = FDEC_ROPE_LLAMA3, 1), "high_freq_factor");
+    BAD(beta_fast = (p.scaling = FDEC_ROPE_LLAMA3, 32), "beta_fast");
+    BAD(attn_factor = -1, "attn_factor");
+    refused(&good, NULL, &factor, "out");
+    refused(&good, angles, NULL, "attn_factor");
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(golden), cmocka_unit_test(attention_factor)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(golden), cmocka_unit_test(attention_factor),
+                                       cmocka_unit_test(refusals)};
     if (argc != 2) {
         fprintf(stderr, "usage: unit_rope rope_golden.txt\n");
         return 2;

@@ -113,15 +113,23 @@ static bool choose(struct decoder *d, uint32_t row)
     const fdec_buffer x = at(d->logits, 0), ids = at(d->ids, 4 * (uint64_t) d->n_done);
     if (!norm(d, &d->m->out_norm, row, 1) || !linear(d, &d->one, 1, &d->m->out, d->h, NULL, d->logits))
         return false;
-    if (d->o.temperature > 0) {
+    if (d->sample) {
+        const uint32_t n_recent = d->o.repeat_last < d->n_done ? d->o.repeat_last : d->n_done;
         fdec_sample_args a = FDEC_SAMPLE_ARGS_INIT;
-        a.rows = 1;
-        a.cols = d->m->n_vocab;
         a.temperature = d->o.temperature;
+        a.top_k = d->o.top_k;
+        a.top_p = d->o.top_p;
+        a.min_p = d->o.min_p;
+        a.repeat_penalty = n_recent ? d->o.repeat_penalty : 0;
+        a.n_recent = n_recent;
+        a.seed = d->o.seed;
+        a.step = d->n_done;
         a.x = x;
-        a.u = at(d->uniform, 4 * (uint64_t) d->n_done);
+        if (n_recent)
+            a.recent = at(d->ids, 4 * (uint64_t) (d->n_done - n_recent));
         a.ids = ids;
-        try_fdec(d, fdec_sample_run(d->ops, d->queue, &a, 0, NULL, NULL));
+        a.workspace = at(d->workspace, 0);
+        try_fdec(d, fdec_sample_run(d->sample, d->queue, &a, 0, NULL, NULL));
     } else {
         fdec_argmax_args a = FDEC_ARGMAX_ARGS_INIT;
         a.rows = 1;

@@ -17,8 +17,11 @@ struct decode_options {
     fdec_scheme scheme;
     fdec_linear_impl linear;
     fdec_type kv_type;
-    float temperature; /* 0: greedy */
-    uint64_t seed;
+    float temperature; /* 0: greedy. It and what follows as in fdec_sample_args */
+    uint32_t top_k;
+    float top_p, min_p, repeat_penalty;
+    uint32_t repeat_last; /* tokens of prompt and continuation that the penalty sees; 0: none */
+    uint64_t seed;        /* the step is the position of the chosen token */
     const float *phi; /* [n_layers, n_heads], of fdec_phi_read; NULL: none */
     float *mean_lse;  /* not NULL: [n_layers, n_heads], decoder_prompt puts each head's mean LSE over the prompt here */
 };

@@ -81,7 +81,6 @@ static bool each_buffer(struct decoder *d, visit_buffer *visit)
         {4 * m->n_vocab, &d->logits},
         {4 * (n_ctx + 1), &d->ids},
         {4 * (n_ctx + 1), &d->count},
-        {4 * (n_ctx + 1), &d->uniform},
         {8 * (m->rope_dim / 2), &d->angles},
         {d->workspace_bytes, &d->workspace},
     };
@@ -144,6 +143,12 @@ fdec_plan *find_linear(const struct stage *s, const struct weight *w)
     return NULL;
 }
 
+static void make_room(struct decoder *d, const fdec_plan *plan)
+{
+    const uint64_t need = fdec_plan_workspace_bytes(plan);
+    d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
+}
+
 static bool plan_linear(struct decoder *d, struct stage *s, const struct weight *w)
 {
     if (w->n == 0 || find_linear(s, w))
@@ -159,8 +164,7 @@ static bool plan_linear(struct decoder *d, struct stage *s, const struct weight 
     p.max_concurrent = 1;
     try_fdec(d, fdec_linear_plan_create(d->ctx, &p, &l->plan));
     s->n_linear++;
-    const uint64_t need = fdec_plan_workspace_bytes(l->plan);
-    d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
+    make_room(d, l->plan);
     return true;
 }
 
@@ -192,6 +196,20 @@ static bool plan_append(struct decoder *d)
     return true;
 }
 
+static bool plan_sample(struct decoder *d)
+{
+    const bool penalised = d->o.repeat_penalty != 1 && d->o.repeat_last > 0;
+    fdec_sample_params p = FDEC_SAMPLE_PARAMS_INIT;
+    p.max_rows = 1;
+    p.cols = d->m->n_vocab;
+    p.max_concurrent = 1;
+    if (d->o.temperature == 0 && !penalised)
+        return true;
+    try_fdec(d, fdec_sample_plan_create(d->ctx, &p, &d->sample));
+    make_room(d, d->sample);
+    return true;
+}
+
 static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
 {
     const struct model *m = d->m;
@@ -207,9 +225,7 @@ static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
     p.scheme = d->o.scheme;
     p.max_concurrent = 1;
     try_fdec(d, fdec_attn_plan_create(d->ctx, &p, &s->attn));
-    const uint64_t need = fdec_plan_workspace_bytes(s->attn);
-    d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
-
+    make_room(d, s->attn);
     for (uint32_t i = 0; i < m->n_layers; i++)
         for (int w = 0; w < N_LAYER_WEIGHTS; w++)
             if (!plan_linear(d, s, &m->layers[i].w[w]))
@@ -229,16 +245,6 @@ static bool upload_weight(struct decoder *d, struct weight *w, visit_buffer *vis
     return write_buffer(d, w->mem, w->tensor->n_bytes, w->tensor->data);
 }
 
-/* The random number for the token at a position, in [0, 1): the top 24 bits of splitmix64's output number `position`
- * from the state `seed`. It depends on nothing else. */
-static float uniform_at(uint64_t seed, uint64_t position)
-{
-    uint64_t z = seed + (position + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (float) ((z ^ (z >> 31)) >> 40) * 0x1p-24f;
-}
-
 /* No layer has seen a step yet: the library's state is zero. */
 static bool upload_heads(struct decoder *d)
 {
@@ -256,25 +262,20 @@ static bool upload_constants(struct decoder *d)
 {
     const size_t n = (size_t) d->o.n_ctx + 1;
     int32_t *count = malloc(n * sizeof *count);
-    float *uniform = malloc(n * sizeof *uniform);
     uint64_t *angles = malloc(d->m->rope_dim / 2 * sizeof *angles);
-    bool ok = count && uniform && angles;
+    bool ok = count && angles;
     if (!ok)
         err_set(d->e, "out of memory");
-    for (size_t i = 0; ok && i < n; i++) {
+    for (size_t i = 0; ok && i < n; i++)
         count[i] = (int32_t) i;
-        uniform[i] = uniform_at(d->o.seed, i);
-    }
     fdec_rope_params rope = FDEC_ROPE_PARAMS_INIT;
     rope.rope_dim = d->m->rope_dim;
     rope.base = d->m->rope_base;
     if (ok && fdec_rope_angles(&rope, angles, NULL) != FDEC_OK)
         ok = err_set(d->e, "%s", fdec_last_error());
     ok = ok && write_buffer(d, d->count, n * sizeof *count, count) &&
-         write_buffer(d, d->uniform, n * sizeof *uniform, uniform) &&
          write_buffer(d, d->angles, d->m->rope_dim / 2 * sizeof *angles, angles);
     free(count);
-    free(uniform);
     free(angles);
     return ok;
 }
@@ -287,7 +288,7 @@ static bool start(struct decoder *d)
     if (!d->cache)
         return err_set(d->e, "out of memory");
     d->workspace_bytes = 4; /* OpenCL has no buffers of 0 bytes */
-    if (!open_device(d) || !plan_embed(d) || !plan_append(d) || !plan_stage(d, &d->one, 1) ||
+    if (!open_device(d) || !plan_embed(d) || !plan_append(d) || !plan_sample(d) || !plan_stage(d, &d->one, 1) ||
         (d->rows > 1 && !plan_stage(d, &d->chunk, d->rows)) || !check_memory(d) || !each_buffer(d, create_buffer) ||
         !upload_constants(d) || !upload_heads(d) || !each_weight(d, upload_weight, NULL))
         return false;
@@ -323,6 +324,7 @@ void decoder_destroy(struct decoder **out)
         clFinish(d->queue);
     fdec_plan_destroy(&d->embed);
     fdec_plan_destroy(&d->append);
+    fdec_plan_destroy(&d->sample);
     struct stage *stages[] = {&d->one, &d->chunk};
     for (int s = 0; s < 2; s++) {
         fdec_plan_destroy(&stages[s]->attn);

@@ -5,8 +5,8 @@
  *     x [R, n_embd]  the residual stream        gate, up [R, n_ff]
  *     h [R, n_embd]  normalised                 logits [n_vocab], of the last row
  *     q [R, H*D]     also attention's output    ids i32 [n_ctx + 1], count i32 [n_ctx + 1] = 0, 1, 2, ...
- *     k, v [R, G*D]  before they are appended   uniform [n_ctx + 1], one random number for each position
- *     state [n_layers, H], each layer's last LSE   phi [n_layers, H], if there is one
+ *     k, v [R, G*D]  before they are appended   phi [n_layers, H], if there is one
+ *     state [n_layers, H], each layer's last LSE
  *     lse [n_layers, R, H], only for calibration
  *     cache per layer [n_ctx, G, D] of kv_type */
 #ifndef DECODER_H
@@ -54,11 +54,12 @@ struct decoder {
     fdec_ops *ops;
     uint32_t rows;           /* at once, at most: the chunk, or 1 */
     fdec_plan *embed, *append;
+    fdec_plan *sample;       /* NULL: the best token is taken, by argmax */
     struct stage one, chunk; /* chunk has no plans if rows is 1 */
     uint32_t n_done;         /* tokens in the cache */
 
     uint64_t need_bytes, largest_bytes, workspace_bytes;
-    cl_mem x, h, q, k, v, gate, up, logits, ids, count, uniform, angles, state, phi, lse, workspace;
+    cl_mem x, h, q, k, v, gate, up, logits, ids, count, angles, state, phi, lse, workspace;
     cl_mem *cache; /* [n_layers][2]: K, V */
 };
 

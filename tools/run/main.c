@@ -5,17 +5,17 @@
 #include "decode.h"
 #include "tokenizer.h"
 #include <errno.h>
+#include <float.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, DEFAULT_N = 256 };
+enum { EXIT_USAGE = 2, EXIT_INTERRUPTED = 130, DEFAULT_N = 256, DEFAULT_LAST = 64 };
 
 static const char help[] =
     "usage: flashdec-run -m MODEL.gguf [options]\n"
@@ -26,6 +26,12 @@ static const char help[] =
     "      --tokens 1,2,3     the whole prompt as token ids, BOS included\n"
     "  -n, --n-predict N      tokens to generate, 256 if not given; fewer at EOS or when the context is full\n"
     "      --temp T           sampling temperature; 0, the default, takes the best token\n"
+    "      --top-k K          sample from the K best tokens, 1 to 1024\n"
+    "      --top-p P          sample from the best tokens that have the share P together, 0 < P <= 1\n"
+    "      --min-p P          sample from the tokens that have P times the best one's probability, 0 <= P < 1\n"
+    "      --repeat-penalty R divide the positive logits of recent tokens by R, multiply the others; 1, the default: "
+    "not\n"
+    "      --repeat-last N    how many tokens are recent, 64 if not given\n"
     "      --seed S           of sampling, 0 if not given; the random number of a token depends on S and its position\n"
     "      --scheme S         softmax of attention: unified, online, pair; without it the tuning table decides\n"
     "      --linear I         matrix products: table (the default: the tuning table decides), gemv, flat, gemm\n"
@@ -51,7 +57,8 @@ static const char help[] =
 struct options {
     const char *model, *prompt, *tokens, *logits;
     uint32_t n, context; /* context 0: not given */
-    float temperature;
+    float temperature, top_p, min_p, repeat_penalty;
+    uint32_t top_k, repeat_last; /* top_k 0: all */
     uint64_t seed;
     fdec_scheme scheme;
     fdec_linear_impl linear;
@@ -98,11 +105,11 @@ static bool parse_u32(const char *text, uint32_t lo, uint32_t hi, uint32_t *out)
     return ok;
 }
 
-static bool parse_temperature(const char *text, float *out)
+static bool parse_float(const char *text, float lo, float hi, float *out)
 {
     char *end;
     *out = strtof(text, &end);
-    return end != text && *end == 0 && isfinite(*out) && *out >= 0;
+    return end != text && *end == 0 && *out >= lo && *out <= hi;
 }
 
 /* Index of text in the n words; -1: it is none of them. */
@@ -117,6 +124,11 @@ static int parse_word(const char *text, const char *const *words, int n)
 enum {
     OPT_TOKENS = 256,
     OPT_TEMP,
+    OPT_TOP_K,
+    OPT_TOP_P,
+    OPT_MIN_P,
+    OPT_REPEAT_PENALTY,
+    OPT_REPEAT_LAST,
     OPT_SEED,
     OPT_SCHEME,
     OPT_LINEAR,
@@ -137,6 +149,11 @@ static const struct option long_options[] = {
     {"tokens", required_argument, NULL, OPT_TOKENS},
     {"n-predict", required_argument, NULL, 'n'},
     {"temp", required_argument, NULL, OPT_TEMP},
+    {"top-k", required_argument, NULL, OPT_TOP_K},
+    {"top-p", required_argument, NULL, OPT_TOP_P},
+    {"min-p", required_argument, NULL, OPT_MIN_P},
+    {"repeat-penalty", required_argument, NULL, OPT_REPEAT_PENALTY},
+    {"repeat-last", required_argument, NULL, OPT_REPEAT_LAST},
     {"seed", required_argument, NULL, OPT_SEED},
     {"scheme", required_argument, NULL, OPT_SCHEME},
     {"linear", required_argument, NULL, OPT_LINEAR},
@@ -167,7 +184,12 @@ static bool take_option(struct options *o, int opt, const char *arg)
     case 'n': o->n_given = true; return parse_u32(arg, 0, INT32_MAX, &o->n);
     case 'c': return parse_u32(arg, 1, INT32_MAX, &o->context);
     case OPT_TOKENS: o->tokens = arg; return true;
-    case OPT_TEMP: return parse_temperature(arg, &o->temperature);
+    case OPT_TEMP: return parse_float(arg, 0, FLT_MAX, &o->temperature);
+    case OPT_TOP_K: return parse_u32(arg, 1, 1024, &o->top_k);
+    case OPT_TOP_P: return parse_float(arg, FLT_MIN, 1, &o->top_p);
+    case OPT_MIN_P: return parse_float(arg, 0, 1, &o->min_p) && o->min_p < 1;
+    case OPT_REPEAT_PENALTY: return parse_float(arg, FLT_MIN, FLT_MAX, &o->repeat_penalty);
+    case OPT_REPEAT_LAST: return parse_u32(arg, 0, 1 << 20, &o->repeat_last);
     case OPT_SEED: return parse_uint(arg, 0, UINT64_MAX, &o->seed);
     case OPT_SCHEME:
         word = parse_word(arg, schemes, 4);
@@ -195,7 +217,7 @@ static bool take_option(struct options *o, int opt, const char *arg)
 /* -1: run; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){.n = DEFAULT_N, .kv = FDEC_F32};
+    *o = (struct options){.n = DEFAULT_N, .kv = FDEC_F32, .repeat_penalty = 1, .repeat_last = DEFAULT_LAST};
     int opt, index = -1;
     while ((opt = getopt_long(argc, argv, "m:p:n:c:h", long_options, &index)) != -1) {
         if (opt == '?')
@@ -425,6 +447,11 @@ static bool decode_with(struct model *m, const struct options *o, const struct t
         .linear = o->linear,
         .kv_type = o->kv,
         .temperature = o->temperature,
+        .top_k = o->top_k,
+        .top_p = o->top_p,
+        .min_p = o->min_p,
+        .repeat_penalty = o->repeat_penalty,
+        .repeat_last = o->repeat_last,
         .seed = o->seed,
         .phi = phi,
         .mean_lse = mean_lse,
