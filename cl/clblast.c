@@ -18,6 +18,8 @@ static const char *clblast_reject(const struct problem *p, const struct device *
         return "CLBlast computes y = x W^T + bias + residual of one f32 weight alone";
     if (l->w_layout != FDEC_W_STORED)
         return "CLBlast reads weights as they are stored";
+    if (l->stats)
+        return "CLBlast makes no records of y";
     if (l->invariant)
         return "CLBlast chooses its kernel by M";
     if (l->w_type != FDEC_F32)
@@ -37,7 +39,7 @@ static double clblast_expect(const struct problem *p, const struct device *d, in
 static void clblast_define(const struct problem *p, char *opt)
 {
     (void) p;
-    append(opt, MAX_DEFINES, " -DLINEAR_START -DX_TYPE=f32 -DW_TYPE=f32 -DY_TYPE=f32 -DGLU=0");
+    append(opt, MAX_DEFINES, " -DLINEAR_START -DX_TYPE=f32 -DW_TYPE=f32 -DY_TYPE=f32 -DGLU=0 -DSTATS=0");
 }
 
 static struct geometry clblast_geometry(const struct problem *p, const struct device *d, const int *cfg)

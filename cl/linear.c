@@ -5,7 +5,8 @@
  * rounded measurements (PoCL), on GPUs estimates. Their order alone decides, and only where no table does. */
 #include "registry.h"
 #include "linear.h"
-#include "pack.h"
+#include "panel.h"
+#include "tile_stats.h"
 
 /* ---- common ------------------------------------------------------------------------------------------------------ */
 
@@ -34,14 +35,16 @@ static const char *stored_reject(const struct problem *p, const struct device *d
         return "it reads weights as they are stored";
     if (p->linear.glu != FDEC_GLU_NONE && rows % 2)
         return "gate and up take turns: an odd number of rows parts them";
+    if (p->linear.stats && STATS_TILE % rows)
+        return "a record's 256 columns are no whole tiles";
     return common_reject(p, d, wg, local_bytes);
 }
 
 static void add_define(const struct problem *p, char *opt, const char *variant, int prepare_wg)
 {
     const struct linear_problem *l = &p->linear;
-    append(opt, MAX_DEFINES, " -D%s -DX_TYPE=%s -DW_TYPE=%s -DY_TYPE=%s -DGLU=%u", variant, type_name(l->x_type),
-           type_name(l->w_type), type_name(l->y_type), l->glu);
+    append(opt, MAX_DEFINES, " -D%s -DX_TYPE=%s -DW_TYPE=%s -DY_TYPE=%s -DGLU=%u -DSTATS=%d", variant,
+           type_name(l->x_type), type_name(l->w_type), type_name(l->y_type), l->glu, l->stats);
     if (prepare_wg)
         append(opt, MAX_DEFINES, " -DPREPARE_WG=%d", prepare_wg);
 }
@@ -53,17 +56,20 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
-/* Of the launches {prepare, product, merge}. CPU-like variants read x as f32; all read it normalised. */
+/* Of the launches {prepare, product, after}. CPU-like variants read x as f32; all read it normalised. */
 static struct geometry product(const struct problem *p, int prepare_wg, struct launch launch)
 {
     const struct linear_problem *l = &p->linear;
     const bool prepared = l->norm || (prepare_wg == 1 && l->x_type != FDEC_F32);
     const size_t wg = (size_t) prepare_wg;
+    const size_t records = (size_t) (l->m * div_up(l->n, STATS_TILE)) * 16; /* an item for each of 16 sums */
     return (struct geometry){
-        .n_launches = 2,
+        .n_launches = l->stats && prepare_wg > 1 ? 3 : 2,
         .first = prepared ? 0 : 1,
         .prepared = prepared,
-        .launch = {{.global = {(size_t) l->m * wg}, .local = {wg}}, launch},
+        .launch = {{.global = {(size_t) l->m * wg}, .local = {wg}},
+                   launch,
+                   {.global = {(size_t) round_up((int64_t) records, prepare_wg)}, .local = {wg}}},
         .n_splits = 1,
         .workspace_bytes = prepared ? (size_t) (l->m * l->k) * sizeof(float) : 0,
     };
@@ -73,9 +79,10 @@ static struct geometry product(const struct problem *p, int prepare_wg, struct l
 
 enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = 64 };
 
-/* Enough groups to even out the cores, no more than there are tiles. */
-static size_t vec_groups(const struct device *d, int64_t tiles)
+/* Enough groups to even out the cores, no more than there are tiles of so many rows, or records. */
+static size_t vec_groups(const struct problem *p, const struct device *d, int rows)
 {
+    const int64_t tiles = div_up(linear_rows(&p->linear), p->linear.stats ? STATS_TILE : rows);
     return (size_t) MIN(tiles, 16 * (int64_t) MAX(d->compute_units, 1));
 }
 
@@ -105,7 +112,7 @@ static bool vec_gemv_prune(const struct problem *p, const struct device *d, cons
 static double vec_gemv_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     cfg[GEMV_WIDTH] = vec_width(d);
-    cfg[GEMV_NR] = 4;
+    cfg[GEMV_NR] = type_block(p->linear.w_type) > 32 ? 2 : 4;
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m == 1 ? 0.95 : 0.3;
@@ -118,8 +125,7 @@ static void vec_gemv_define(const struct problem *p, char *opt)
 
 static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int64_t tiles = div_up(linear_rows(&p->linear), cfg[GEMV_NR]);
-    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(d, tiles)}, .local = {1}});
+    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
 }
 
 const struct kernel linear_vec_gemv = {
@@ -141,6 +147,8 @@ enum { FLAT_WIDTH, FLAT_MR, FLAT_NR };
 
 static const char *vec_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
+    if (cfg[FLAT_MR] * cfg[FLAT_NR] > 24)
+        return "more sums than registers";
     return stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
 }
 
@@ -153,10 +161,10 @@ static bool vec_flat_prune(const struct problem *p, const struct device *d, cons
 
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    const bool wide = d->float_lanes >= 16;
+    const bool wide = d->float_lanes >= 16, even = p->linear.stats || p->linear.glu != FDEC_GLU_NONE;
     cfg[FLAT_WIDTH] = vec_width(d);
-    cfg[FLAT_MR] = 3;
-    cfg[FLAT_NR] = wide ? 6 : p->linear.glu != FDEC_GLU_NONE ? 2 : 3;
+    cfg[FLAT_MR] = even ? 6 : wide || p->linear.w_type != FDEC_F32 ? 4 : 3;
+    cfg[FLAT_NR] = wide ? (even ? 4 : 6) : even ? 2 : 3;
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m <= 64 ? 0.8 : 0.7;
@@ -169,8 +177,7 @@ static void vec_flat_define(const struct problem *p, char *opt)
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int64_t tiles = div_up(linear_rows(&p->linear), cfg[FLAT_NR]);
-    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(d, tiles)}, .local = {1}});
+    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}});
 }
 
 const struct kernel linear_vec_flat = {
@@ -197,9 +204,8 @@ enum { PANEL_MR, PANEL_NV, PANEL_KT, PANEL_DIRECT };
 /* Tokens are divided as well where the rows alone are too few tiles, but W is widened once more for each part. */
 static struct geometry panel_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int64_t rows = linear_rows(&p->linear), panels = div_up(rows, 16);
-    const size_t tiles = vec_groups(d, div_up(panels, cfg[PANEL_NV]));
-    const int64_t most = div_up(p->linear.m, 16 * cfg[PANEL_MR]);
+    const size_t tiles = vec_groups(p, d, PANEL_ROWS * cfg[PANEL_NV]);
+    const int64_t most = p->linear.stats ? 1 : div_up(p->linear.m, 16 * cfg[PANEL_MR]);
     const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
     const struct launch all = {.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}};
     return product(p, VEC_PREPARE_WG, all);
@@ -214,7 +220,11 @@ static bool panel_prune(const struct problem *p, const struct device *d, const i
 
 static const char *vec_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return stored_reject(p, d, 1, 0, cfg[PANEL_NV]);
+    if (p->linear.glu != FDEC_GLU_NONE && cfg[PANEL_NV] % 2)
+        return "gate and up take turns: an odd number of panels parts them";
+    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
+        return "more sums than registers";
+    return stored_reject(p, d, 1, 0, PANEL_ROWS * cfg[PANEL_NV]);
 }
 
 static bool vec_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -233,7 +243,7 @@ static double vec_gemm_expect(const struct problem *p, const struct device *d, i
 
 static void vec_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16 -DEXP_WIDTH=1", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16", VEC_PREPARE_WG);
 }
 
 const struct kernel linear_vec_gemm = {
@@ -260,6 +270,10 @@ static const char *vec_panel_reject(const struct problem *p, const struct device
         return "weights of this type are not packed";
     if (l->glu != FDEC_GLU_NONE && cfg[PANEL_NV] % 2)
         return "gate and up take turns: an odd number of panels parts them";
+    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
+        return "more sums than registers";
+    if (l->stats && STATS_TILE % (PANEL_ROWS * cfg[PANEL_NV]))
+        return "a record's 256 columns are no whole tiles";
     return common_reject(p, d, 1, 0);
 }
 
@@ -282,7 +296,7 @@ static double vec_panel_expect(const struct problem *p, const struct device *d, 
 
 static void vec_panel_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16 -DEXP_WIDTH=1", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16", VEC_PREPARE_WG);
 }
 
 const struct kernel linear_vec_panel = {
@@ -348,7 +362,7 @@ const struct kernel linear_wg_gemv = {
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_wg_gemv"},
+    .entry = {"linear_prepare", "linear_wg_gemv", "linear_after"},
     .params = {[WGV_WG] = PARAM(WG, 32, 64, 128, 256), [WGV_NR] = PARAM(NR, 1, 2, 4), [WGV_MR] = PARAM(MR, 1, 2, 4)},
     .reject = wg_gemv_reject,
     .prune = wg_gemv_prune,
@@ -369,6 +383,8 @@ static const char *wg_flat_reject(const struct problem *p, const struct device *
 {
     const size_t lines = 2 * (size_t) (cfg[WGF_TM] + cfg[WGF_TN]);
     const size_t local_bytes = lines * sizeof(float) * (size_t) (cfg[WGF_TK] + 4);
+    if (p->linear.stats && cfg[WGF_SPLITK] > 1)
+        return "records are made of whole sums: K is not split";
     return stored_reject(p, d, wg_flat_items(cfg), local_bytes, cfg[WGF_RN]);
 }
 
@@ -390,7 +406,7 @@ static double wg_flat_expect(const struct problem *p, const struct device *d, in
     cfg[WGF_RN] = cfg[WGF_TM] >= 32 || l->glu != FDEC_GLU_NONE ? 2 : 1;
     const int64_t groups = div_up(linear_rows(l), cfg[WGF_TN]) * div_up(l->m, cfg[WGF_TM]);
     const int64_t wish = 2 * (int64_t) d->compute_units / groups;
-    cfg[WGF_SPLITK] = wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
+    cfg[WGF_SPLITK] = l->stats ? 1 : wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
     while (cfg[WGF_TN] > 32 && wg_flat_reject(p, d, cfg))
         cfg[WGF_TN] /= 2;
     while (cfg[WGF_TM] > 1 && wg_flat_reject(p, d, cfg))
@@ -428,7 +444,7 @@ const struct kernel linear_wg_flat = {
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_wg_flat", "linear_merge"},
+    .entry = {"linear_prepare", "linear_wg_flat", "linear_after"},
     .params = {[WGF_TM] = PARAM(TM, 1, 2, 4, 8, 16, 32, 64),
                [WGF_TN] = PARAM(TN, 32, 64, 128),
                [WGF_TK] = PARAM(TK, 16, 32, 64),
@@ -491,7 +507,7 @@ const struct kernel linear_wg_gemm = {
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_wg_gemm"},
+    .entry = {"linear_prepare", "linear_wg_gemm", "linear_after"},
     .params = {[TILE_TILE] = PARAM(TILE, 16, 32, 64, 128), [TILE_R] = PARAM(R, 4, 8), [TILE_TK] = PARAM(TK, 8, 16, 32)},
     .reject = wg_gemm_reject,
     .prune = wg_gemm_prune,

@@ -15,7 +15,9 @@
  *   LINEAR_PANEL  linear_panel.cl  CPUs: outer products with panels of 16 rows, packed once, or tile by tile
  *   LINEAR_WG_*   linear_wg.cl     GPUs
  *   LINEAR_START                   y = bias + residual, to which CLBlast adds x W^T
- * and what the class fixes: X_TYPE, W_TYPE, Y_TYPE by name (load.h); GLU 0 none, 1 SiLU, 2 GELU by tanh, 3 by erf.
+ * and what the class fixes: X_TYPE, W_TYPE, Y_TYPE by name (load.h); GLU 0 none, 1 SiLU, 2 GELU by tanh, 3 by erf;
+ * STATS 1: records of each tile of 256 columns of y as well. On CPUs by the work-item that has just made them, which
+ * takes whole tiles of 256 rows; on GPUs by linear_after.
  *
  * Work: [M, K] f32 of x where x is prepared (linear_prepare: converted, normalised), then n_splits [M, rows] f32. */
 #ifndef EXP_WIDTH
@@ -35,6 +37,9 @@
 #endif
 #include "quant.h"
 #include "linear.h"
+#if STATS
+#include "tile_stats.h"
+#endif
 
 #define X_T PASTE(T_, X_TYPE)
 #define W_T PASTE(T_, W_TYPE)
@@ -186,6 +191,37 @@ INLINE void finish(const struct args *a, const float *sums, int n, int token, in
     }
 #endif
 }
+
+#if STATS && (defined(LINEAR_VEC) || defined(LINEAR_PANEL))
+/* The records of the tiles first..last-1 of every row of y, all of which this work-item has written. */
+INLINE void write_stats(const struct args *a, int first, int last)
+{
+    const int tiles = (a->n + STATS_TILE - 1) / STATS_TILE;
+    ROLL for (int token = 0; token < a->m; token++) {
+        const struct logits l = {a->y + (size_t) token * a->n, a->n, 0, 0.0f, 0.0f};
+        ROLL for (int tile = first; tile < last; tile++) {
+            struct tile_stats s;
+            tile_stats_1(&l, (size_t) tile * STATS_TILE, a->inv_temperature, &s);
+            tile_write(a->stats, (size_t) token * tiles + tile, &s);
+        }
+    }
+}
+#endif
+
+#if defined(LINEAR_VEC) || defined(LINEAR_PANEL)
+/* The items first..last-1 of n that this group takes: contiguous, none empty, as even as can be. */
+INLINE int share_of(int n, size_t group, size_t groups)
+{
+    return (int) ((ulong) n * group / groups);
+}
+
+/* Tiles that groups take together: those of a record. */
+#if STATS
+#define TILES_TOGETHER(rows) (STATS_TILE / (rows))
+#else
+#define TILES_TOGETHER(rows) 1
+#endif
+#endif
 
 /* ---- x ----------------------------------------------------------------------------------------------------------- */
 

@@ -19,6 +19,7 @@
     X(Y_T, y)              /* [M, N] */ \
     X(Y_T, y2)             /* [M, N2]; optional */ \
     X(Y_T, y3)             /* [M, N3]; optional */ \
+    X(uint, stats)         /* [M, ceil(N / 256)] records of tile_stats.h; optional */ \
     X(float, work)         /* x as the product reads it, where prepared; then split-K partials: linear.cl */
 
 #define LINEAR_SCALARS(X) \
@@ -31,12 +32,13 @@
     X(i32, n_splits) /* geometry.n_splits: parts of K */ \
     X(f32, eps) \
     X(f32, scale) \
-    X(f32, softcap)  /* 0: none */
+    X(f32, softcap)  /* 0: none */ \
+    X(f32, inv_temperature) /* of stats */
 
 #ifndef __OPENCL_VERSION__
 enum linear_buffer {
     LINEAR_X, LINEAR_W, LINEAR_W2, LINEAR_W3, LINEAR_BIAS, LINEAR_BIAS2, LINEAR_BIAS3, LINEAR_RESIDUAL, LINEAR_NORM,
-    LINEAR_Y, LINEAR_Y2, LINEAR_Y3, LINEAR_WORK, LINEAR_N_BUFFERS
+    LINEAR_Y, LINEAR_Y2, LINEAR_Y3, LINEAR_STATS, LINEAR_WORK, LINEAR_N_BUFFERS
 };
 struct linear_scalars {
     LINEAR_SCALARS(SCALAR_MEMBER)

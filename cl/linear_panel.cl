@@ -13,11 +13,6 @@
 #define PASSES 16
 typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 
-INLINE int share_of(int n, size_t group, size_t groups)
-{
-    return (int) ((ulong) n * group / groups);
-}
-
 INLINE int all_panels(const struct args *a)
 {
     return GLU ? 2 * PANELS_OF(a->n) : PANELS_OF(a->n) + PANELS_OF(a->n2) + PANELS_OF(a->n3);
@@ -385,11 +380,15 @@ kernel void linear_panel(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     const int tiles = (all_panels(&a) + NV - 1) / NV, blocks = (a.m + MR - 1) / MR;
-    const int first = share_of(tiles, get_group_id(0), get_num_groups(0));
-    const int last = share_of(tiles, get_group_id(0) + 1, get_num_groups(0));
+    const int together = TILES_TOGETHER(PANEL_ROWS * NV), units = (tiles + together - 1) / together;
+    const int first = share_of(units, get_group_id(0), get_num_groups(0));
+    const int last = share_of(units, get_group_id(0) + 1, get_num_groups(0));
     const int from = MR * share_of(blocks, get_group_id(1), get_num_groups(1));
     const int to = min(MR * share_of(blocks, get_group_id(1) + 1, get_num_groups(1)), a.m);
     for (int m0 = from; m0 < to; m0 += MR * PASSES)
-        for (int tile = first; tile < last; tile++)
+        for (int tile = first * together; tile < min(last * together, tiles); tile++)
             tile_of(&a, tile * NV, m0, min(to - m0, MR * PASSES));
+#if STATS
+    write_stats(&a, first, last); /* there is one part of the tokens */
+#endif
 }

@@ -7,20 +7,24 @@
  * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. With more
  * than one pass a tile of W is left column-wise every KT columns, while it is in the nearest cache; the sums of the
  * passes wait in private memory, and every pass prefetches its share of the next tile. What is not float32 is widened
- * into private memory then, once for all passes. With MR = 1 it is the GEMV.
+ * into private memory there, once for all passes. With MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
-#if MR > 1 && !IS_F32(W_TYPE)
+/* From how many passes on a tile is widened: blocks always are, one code that takes them apart and not one for every
+ * number of tokens. */
+#if MR == 1 || IS_F32(W_TYPE)
+#define WIDEN 0
+#elif IS_BLOCKS
 #define WIDEN 1
 #else
-#define WIDEN 0
+#define WIDEN 2
 #endif
 #define PASSES 16  /* MR*PASSES tokens use a tile of W before it is left */
 #define KT     512 /* a multiple of every block */
 
 /* Columns whose arithmetic is one piece without a branch; a block of 32 is one, so that its scale is read once. */
 #define STEP         (!IS_BLOCKS ? WIDTH : W_BLOCK < 64 ? W_BLOCK : 64)
-#define LINE_STEPS   ((64 * W_BLOCK / (W_UNITS(W_BLOCK) * (int) sizeof(W_T)) + STEP - 1) / STEP)
+#define LINE_STEPS   (W_BLOCK > 64 ? 1 : (64 * W_BLOCK / (W_UNITS(W_BLOCK) * (int) sizeof(W_T)) + STEP - 1) / STEP)
 #define LINE_COLUMNS (LINE_STEPS * STEP) /* in a cache line, about */
 #define LINE_UNITS   (W_UNITS(KT) * LINE_COLUMNS / KT)
 
@@ -36,12 +40,6 @@ typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload1
 #else
 #define W_VEC(row, i, s) PASTE(W_VEC_, W_TYPE)(row, i, s)
 #endif
-
-/* The items first..last-1 of n that this group takes: contiguous, none empty, as even as can be. */
-INLINE int share_of(int n, size_t group, size_t groups)
-{
-    return (int) ((ulong) n * group / groups);
-}
 
 #if !IS_BLOCKS
 constant int lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -185,7 +183,7 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     vec wide[NR * (KT / WIDTH)];
 #endif
     struct rows w;
-    const int passes = (n_tokens + MR - 1) / MR, k = a->k, kt = passes == 1 ? k : KT;
+    const int passes = (n_tokens + MR - 1) / MR, k = a->k, kt = passes == 1 && WIDEN != 1 ? k : KT;
     UNROLL for (int r = 0; r < NR; r++)
         w.at[r] = w_row_of(a, tile * NR + r);
     for (int k0 = 0; k0 < k; k0 += kt) {
@@ -194,7 +192,7 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
         ahead.every = k1 < k || !is_last ? passes : 0;
 #if WIDEN
         w.wide = wide, w.k0 = k0;
-        if (passes > 1)
+        if (passes >= WIDEN)
             widen(wide, &w, k0, k1);
 #endif
         for (int pass = 0; pass < passes; pass++) {
@@ -204,10 +202,14 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             UNROLL for (int t = 0; t < MR; t++)
                 x_row[t] = x_row_of(a, m0 + first + t);
             ahead.at = next + (size_t) pass * (kt / LINE_COLUMNS) / passes * LINE_UNITS;
-            if (WIDEN && passes > 1)
+#if WIDEN
+            if (passes >= WIDEN)
                 add_dots_of(tokens, true, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
-            else
+#endif
+#if WIDEN != 1
+            if (!WIDEN || passes < WIDEN)
                 add_dots_of(tokens, false, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
+#endif
         }
     }
     ROLL for (int t = 0; t < n_tokens; t++) {
@@ -223,10 +225,15 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void linear_vec(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    const int tiles = (all_rows(&a) + NR - 1) / NR;
-    const int first = share_of(tiles, get_group_id(0), get_num_groups(0));
-    const int last = share_of(tiles, get_group_id(0) + 1, get_num_groups(0));
+    const int tiles = (all_rows(&a) + NR - 1) / NR, together = TILES_TOGETHER(NR);
+    const int units = (tiles + together - 1) / together;
+    const int from = share_of(units, get_group_id(0), get_num_groups(0));
+    const int to = share_of(units, get_group_id(0) + 1, get_num_groups(0));
+    const int last = min(to * together, tiles);
     for (int m0 = 0; m0 < a.m; m0 += MR * PASSES)
-        for (int tile = first; tile < last; tile++)
+        for (int tile = from * together; tile < last; tile++)
             tile_of(&a, tile, m0, min(a.m - m0, MR * PASSES), tile + 1 == last);
+#if STATS
+    write_stats(&a, from, to);
+#endif
 }

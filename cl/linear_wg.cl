@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * linear_wg.cl - linear for GPU-like devices; part of linear.cl, where the terms are explained
  *
- *   linear_wg_gemv  a group per NR rows; items stride K, 8 columns at a time; MR tokens at a time; a tree of fixed shape
- *                   in local memory, 4*MR*NR*WG bytes.
+ *   linear_wg_gemv  a group per NR rows; items stride K, 8 columns at a time; MR tokens at a time; a tree of fixed
+ *                   shape in local memory, 4*MR*NR*WG bytes.
  *   linear_wg_flat  TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way
  *                   while tile t is used. 8*(TM+TN)*(TK+4) bytes local. K may be split into n_splits parts, which
- *                   linear_merge sums in order.
+ *                   linear_after sums in order.
  *   linear_wg_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local.
  *
  * Rows of W and x are read 16 bytes or more at a time where their addresses allow it; blocks of quantised types lie on
@@ -55,6 +55,12 @@ INLINE bool w_aligned(const struct args *a)
 INLINE bool x_aligned(const struct args *a)
 {
     return a->k % 8 == 0 && (a->prepared ? (size_t) a->work : (size_t) a->x) % 16 == 0;
+}
+
+/* [n_splits, M, rows] */
+INLINE global float *partials(const struct args *a)
+{
+    return a->work + (a->prepared ? (size_t) a->m * a->k : 0);
 }
 
 /* sum + x . w, in order. */
@@ -126,11 +132,6 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
 #define X_LOADS ((TM * TK8 + WG - 1) / WG)
 /* Row j of an item's: with GLU side by side, a pair; else apart, so that neighbouring items read neighbouring rows. */
 #define MY_ROW(j) (GLU ? my_row * RN + (j) : my_row + (j) * ITEMS_N)
-
-INLINE global float *partials(const struct args *a)
-{
-    return a->work + (a->prepared ? (size_t) a->m * a->k : 0);
-}
 
 /* Groups: rows / TN, tokens / TM, parts of K. */
 __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -212,8 +213,25 @@ kernel void linear_wg_flat(LINEAR_ARGS)
     }
 }
 
-/* An item per output. */
-kernel void linear_merge(LINEAR_ARGS)
+#endif
+
+#if STATS
+/* 16 items per record. */
+__attribute__((reqd_work_group_size(PREPARE_WG, 1, 1)))
+kernel void linear_after(LINEAR_ARGS)
+{
+    TAKE_ARGS(a)
+    local uint part[PREPARE_WG];
+    const size_t tiles = (a.n + STATS_TILE - 1) / STATS_TILE, id = get_global_id(0) / 16;
+    const size_t token = min(id / tiles, (size_t) a.m - 1);
+    struct tile_stats s;
+    tile_stats_16(part, a.y + token * a.n, id % tiles * STATS_TILE, a.n, a.inv_temperature, &s);
+    if (id < tiles * a.m && get_global_id(0) % 16 == 0)
+        tile_write(a.stats, id, &s);
+}
+#else
+/* An item per output: the sum of its n_splits parts, in order. */
+kernel void linear_after(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     const int at_once = GLU ? 2 : 1, rows = all_rows(&a);
@@ -241,8 +259,10 @@ kernel void linear_merge(LINEAR_ARGS)
 /* Not a function: see INLINE. */
 #define PUT_COLUMN(tile, c, line, v) \
     { \
-        tile[c][line] = v.s0, tile[(c) + 1][line] = v.s1, tile[(c) + 2][line] = v.s2, tile[(c) + 3][line] = v.s3; \
-        tile[(c) + 4][line] = v.s4, tile[(c) + 5][line] = v.s5, tile[(c) + 6][line] = v.s6, tile[(c) + 7][line] = v.s7; \
+        tile[c][line] = v.s0, tile[(c) + 1][line] = v.s1; \
+        tile[(c) + 2][line] = v.s2, tile[(c) + 3][line] = v.s3; \
+        tile[(c) + 4][line] = v.s4, tile[(c) + 5][line] = v.s5; \
+        tile[(c) + 6][line] = v.s6, tile[(c) + 7][line] = v.s7; \
     }
 
 /* Groups: rows / TILE, tokens / TILE. */

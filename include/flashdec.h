@@ -437,6 +437,8 @@ typedef struct fdec_linear_params {
     float softcap;        /* > 0; 0: none */
     uint32_t batch_invariant; /* 1: a row of y has the same bits whatever M is: one kernel in one configuration for all
                                  M. Not CLBlast */
+    uint32_t stats;       /* 1: runs write args.stats as well, so that sampling reads y no second time. With one weight,
+                             no glu and y_type f32; not CLBlast */
 } fdec_linear_params;
 #define FDEC_LINEAR_PARAMS_INIT FDEC_INIT_(fdec_linear_params)
 
@@ -455,11 +457,14 @@ typedef struct fdec_linear_args {
     fdec_buffer bias2, bias3; /* optional: [N2], [N3] f32; with glu bias2 is [N] */
     fdec_buffer y2, y3;       /* [M, N2], [M, N3] of y_type */
     fdec_buffer norm;         /* with params.norm: [K] f32 */
+    fdec_buffer stats;        /* with params.stats: fdec_sample_args.stats of y */
+    float stats_temperature;  /* what they are for, as in fdec_sample_args; 0: greedy */
 } fdec_linear_args;
 #define FDEC_LINEAR_ARGS_INIT FDEC_INIT_(fdec_linear_args)
 
 /* Enqueues one kernel; one before it where x is normalised, or converted for a CPU-like device; one after it where K is
- * split. Where explain names CLBlast, the call locks, may allocate, compile and copy W. */
+ * split, or a GPU-like device makes stats. Where explain names CLBlast, the call locks, may allocate, compile and copy
+ * W. */
 FDEC_API fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_linear_args *args,
                                      cl_uint n_wait, const cl_event *wait, cl_event *event);
 

@@ -3,6 +3,7 @@
 #include "linear.h"
 #include "pack.h"
 #include "plan.h"
+#include "tile_stats.h"
 
 #include <math.h>
 
@@ -70,7 +71,8 @@ static fdec_status check_params(const fdec_linear_params *p)
     require(CREATE, type_exists((int) p->x_type) && type_is_float(p->x_type));
     require(CREATE, type_exists((int) p->y_type) && type_is_float(p->y_type));
     require(CREATE, (unsigned) p->w_layout <= FDEC_W_PACKED);
-    require(CREATE, p->norm <= 1 && p->batch_invariant <= 1);
+    require(CREATE, p->norm <= 1 && p->batch_invariant <= 1 && p->stats <= 1);
+    require(CREATE, !p->stats || (p->glu == FDEC_GLU_NONE && p->n2 == 0 && p->y_type == FDEC_F32));
     require(CREATE, isfinite(p->eps) && p->eps >= 0 && (p->norm || p->eps == 0));
     require(CREATE, isfinite(p->scale));
     require(CREATE, isfinite(p->softcap) && p->softcap >= 0);
@@ -99,6 +101,7 @@ fdec_status fdec_linear_plan_create(fdec_ctx *ctx, const fdec_linear_params *par
                                                .w_layout = p.w_layout,
                                                .norm = p.norm,
                                                .invariant = p.batch_invariant,
+                                               .stats = p.stats,
                                                .eps = p.eps,
                                                .scale = p.scale == 0 ? 1 : p.scale,
                                                .softcap = p.softcap}};
@@ -146,6 +149,12 @@ static fdec_status check_buffers(const fdec_plan *plan, const fdec_linear_args *
     require(RUN, p->norm || a->norm.mem == NULL);
     if (p->norm)
         try_st(check_buffer(ctx, RUN, "norm", &a->norm, k * sizeof(float), sizeof(float), REQUIRED));
+    require(RUN, p->stats || a->stats.mem == NULL);
+    require(RUN, isfinite(a->stats_temperature) && a->stats_temperature >= 0);
+    if (p->stats)
+        try_st(check_buffer(ctx, RUN, "stats", &a->stats,
+                            m * (uint64_t) div_up(p->n, STATS_TILE) * STATS_WORDS * sizeof(uint32_t), sizeof(uint32_t),
+                            REQUIRED));
     if (plan->workspace_bytes)
         try_st(check_buffer(ctx, RUN, "workspace", &a->workspace, plan->workspace_bytes, sizeof(float), REQUIRED));
 out:
@@ -166,6 +175,7 @@ static void bind_buffers(struct binding *b, const fdec_linear_args *a)
     bind_buffer(b, LINEAR_Y, &a->y);
     bind_buffer(b, LINEAR_Y2, &a->y2);
     bind_buffer(b, LINEAR_Y3, &a->y3);
+    bind_buffer(b, LINEAR_STATS, &a->stats);
     bind_buffer(b, LINEAR_WORK, &a->workspace);
 }
 
@@ -198,6 +208,7 @@ fdec_status fdec_linear_run(fdec_plan *plan, cl_command_queue queue, const fdec_
         .eps = l->eps,
         .scale = l->scale,
         .softcap = l->softcap,
+        .inv_temperature = a.stats_temperature > 0 ? 1.0f / a.stats_temperature : 1,
     };
     struct binding b = {.scalars = &scalars};
     bind_buffers(&b, &a);

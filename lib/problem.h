@@ -36,7 +36,7 @@ struct linear_problem {
     int64_t n2, n3; /* of them, those of the second and third; 0: there is none */
     fdec_type w_type, x_type, y_type;
     uint32_t glu, w_layout; /* fdec_glu: not none, W has 2n rows; fdec_w_layout */
-    bool norm, invariant;
+    bool norm, invariant, stats;
     float eps, scale, softcap; /* scale never 0 here; softcap 0: none */
 };
 struct softmax_problem {

@@ -27,6 +27,16 @@ static const char *attn_reject(const struct problem *p, const struct device *d, 
     return reject_small(p, d, cfg);
 }
 
+static const char *linear_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    if (l->x_type != FDEC_F32 || l->y_type != FDEC_F32 || l->w_type > FDEC_F16)
+        return "a type that broken.cl does not read";
+    if (l->glu != FDEC_GLU_NONE || l->n2 || l->norm || l->scale != 1 || l->softcap > 0 || l->w_layout != FDEC_W_STORED)
+        return "more than y = x W^T + bias + residual";
+    return reject_small(p, d, cfg);
+}
+
 static double expect_none(const struct problem *p, const struct device *d, int *cfg)
 {
     (void) p, (void) d;
@@ -101,7 +111,7 @@ static const struct kernel broken_linear = {
     .source = &cl_broken,
     .entry = {"broken_linear"},
     .params = {PARAM(FAULT, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)},
-    .reject = reject_small,
+    .reject = linear_reject,
     .expect = expect_none,
     .define = linear_define,
     .geometry = linear_geometry,

@@ -8,6 +8,8 @@
 #define Q_T   float
 #define OUT_T float
 #include "../cl/attn.h"
+#define X_T float
+#define Y_T float
 #include "../cl/linear.h"
 #include "../cl/softmax.h"
 #include "faults.h"

@@ -60,6 +60,7 @@ void check_attn_whole(struct check *c);  /* batch-invariance, moving to `online`
 void check_attn_random(struct check *c); /* --op random */
 void check_linear(struct check *c);
 void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
+void check_linear_stats(struct check *c); /* records for sampling */
 void check_softmax(struct check *c);
 void check_api(struct check *c); /* refusals of the public calls, families by name */
 

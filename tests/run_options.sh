@@ -151,6 +151,20 @@ refused 1 'none.json' -m "$model" --phi "$tmp/none.json"
 refused 2 'only the unified scheme' -m "$model" --phi "$tmp/phi.json" --scheme online
 [ "$(find "$tmp" -name 'phi.json.*' | wc -l)" -eq 0 ] || fail "--calibrate left a temporary file"
 
+# Matrices in blocks: the very logits of the same numbers in f32, to rounding in another order of sums.
+"$mangle" tiny "$tmp/blocks.gguf" large q4_k
+"$mangle" tiny "$tmp/widened.gguf" large widened q4_k
+for kind in blocks widened; do
+    decode "$tmp/got" --ids -n 4 --ignore-eos -m "$tmp/$kind.gguf" --logits "$tmp/$kind.logits"
+done
+python3 - "$tmp/blocks.logits" "$tmp/widened.logits" <<'END' || fail "a model in blocks has other logits than the same numbers in f32"
+import array, sys
+a, b = array.array('f'), array.array('f')
+a.frombytes(open(sys.argv[1], 'rb').read())
+b.frombytes(open(sys.argv[2], 'rb').read())
+sys.exit(len(a) != len(b) or len(a) == 0 or max(abs(x - y) for x, y in zip(a, b)) > 1e-4 * max(map(abs, b)))
+END
+
 # Ctrl-C: what was decoded is out, the statistics come, exit status 130.
 "$mangle" kv "$model" "$tmp/long.gguf" llama.context_length u32 400000
 status=0

@@ -64,7 +64,8 @@ refused 2 '--kv f: ' attn --kv f
 refused 2 '--layout tbgd: ' attn --layout tbgd
 refused 2 '--layout is no option of linear' linear --layout bgtd
 refused 2 '--scheme fast: ' attn --scheme fast
-refused 2 '--weights q4_0: ' linear --weights q4_0
+refused 2 '--weights q3_k: ' linear --weights q3_k
+refused 2 'no multiple of q4_0' linear --weights q4_0 --k 48
 refused 2 '--impl online: ' linear --impl online
 refused 2 '--sweep and --m exclude each other' linear --sweep --m 4
 refused 2 '--svg plots a --sweep' linear --svg "$dir/sweep.svg"

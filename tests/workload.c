@@ -115,6 +115,11 @@ fdec_buffer workload_operand(const struct workload *w, int set, int i)
     return w->in.at[i].n ? (fdec_buffer){w->sets[set][i], offset_of(w, i)} : (fdec_buffer){NULL, 0};
 }
 
+fdec_buffer workload_weights(const struct workload *w, int set)
+{
+    return w->packed ? (fdec_buffer){w->packed[set], PACKED_OFFSET} : workload_operand(w, set, LINEAR_W);
+}
+
 /* The same from element n on. */
 static fdec_buffer part_of(const struct workload *w, int set, int i, int64_t n)
 {
@@ -350,8 +355,8 @@ static fdec_status run_linear(struct workload *w, fdec_plan *plan, int set, fdec
         if (i == 0 || !glu)
             *ys[i] = part_of(w, set, LINEAR_Y, before * w->rows);
     }
-    if (p->w_layout == FDEC_W_PACKED)
-        a.w = (fdec_buffer){w->packed[set], PACKED_OFFSET};
+    if (w->packed)
+        a.w = workload_weights(w, set);
     a.m = (uint32_t) w->rows;
     a.x = workload_operand(w, set, LINEAR_X);
     a.residual = workload_operand(w, set, LINEAR_RESIDUAL);

@@ -63,6 +63,8 @@ fdec_status workload_write_reference(const struct workload_spec *spec, const cha
  * So one workload serves a plan for every M up to its problem's, operands and reference being made once. */
 void workload_take_rows(struct workload *w, int64_t m);
 /* Where operand i (enum linear_buffer and the like) of a set lies; no mem: it is absent. For other libraries' runs. */
+/* Linear: what args.w is, where there is one weight: operand LINEAR_W, or its panels. */
+fdec_buffer workload_weights(const struct workload *w, int set);
 fdec_buffer workload_operand(const struct workload *w, int set, int i);
 
 /* Poisons the outputs (and guard bands) of set 0. Blocking. */

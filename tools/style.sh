@@ -18,7 +18,9 @@ for f in $sources; do
         length($0) > 120 { print file ":" NR ": " length($0) " columns, the limit is 120" }
         /^\{/ { start = NR }
         /^\}/ { if (start && NR - start > 80) print file ":" start ": a function of " NR - start " lines, the limit is 80"; start = 0 }
-        END   { if (NR > 600) print file ": " NR " lines, the limit is 600" }' "$f"
+        # the public header is one file, so that a program includes one: mostly comments
+        END   { limit = file == "include/flashdec.h" ? 750 : 600
+                if (NR > limit) print file ": " NR " lines, the limit is " limit }' "$f"
 done >>"$found"
 
 for f in $sources $scripts; do
