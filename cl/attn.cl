@@ -67,15 +67,6 @@ enum { PHI_CONSTANT = 1, PHI_PER_HEAD = 2, PHI_BOUNDS = 3, PHI_STATE = 4 }; /* f
 #define Q_ROW(p, j)        PASTE(load_, Q_TYPE)(p, j, HEAD_DIM)
 #define OUT_STORE(v, p, j) PASTE(store_, OUT_TYPE)(v, p, j, V_DIM)
 
-/* PoCL 3.1 shares a kernel's local array among work-groups where a pointer to it reaches a function that is not
- * inlined, and passes large structs by slow copies where it does not inline. */
-#define INLINE static __attribute__((always_inline))
-
-/* Arguments that many functions need, as they came, and the buffers. Private: it dissolves when all is inlined. */
-#define BUFFER_FIELD(type, name) global type *name;
-#define BUFFER_KEEP(type, name) \
-    a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
-#define SCALAR_KEEP(type, name) a.name = name;
 struct args {
     ATTN_BUFFERS(BUFFER_FIELD)
     ATTN_SCALARS(SCALAR_MEMBER)

@@ -33,7 +33,17 @@ typedef float f32;
 #define BUFFER_PARAM(type, name) global type *name##_mem, u64 name##_bytes,
 #define BUFFER_BEGIN(type, name) global type *name = (global type *) ((global const uchar *) name##_mem + name##_bytes);
 #define HAS(name)                (name##_mem != 0)
+/* Or all arguments in a private struct, for functions that need many: NAME_BUFFERS(BUFFER_FIELD) declares its members,
+ * NAME_BUFFERS(BUFFER_KEEP) NAME_SCALARS(SCALAR_KEEP) fill one called a. It dissolves when all is inlined. */
+#define BUFFER_FIELD(type, name) global type *name;
+#define BUFFER_KEEP(type, name) \
+    a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
+#define SCALAR_KEEP(type, name)  a.name = name;
 #define SCALAR_PARAM(type, name) type name,
+
+/* PoCL 3.1 shares a kernel's local array among work-groups where a pointer to it reaches a function that is not
+ * inlined, and passes large structs by slow copies where it does not inline. */
+#define INLINE static __attribute__((always_inline))
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b)  PASTE_(a, b)

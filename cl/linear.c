@@ -5,6 +5,7 @@
  * rounded measurements (PoCL), on GPUs estimates. Their order alone decides, and only where no table does. */
 #include "registry.h"
 #include "linear.h"
+#include "pack.h"
 #include "panel.h"
 #include "tile_stats.h"
 
@@ -27,17 +28,24 @@ static const char *common_reject(const struct problem *p, const struct device *d
     return NULL;
 }
 
+/* A tile of n rows, or panels, that take turns with GLU; of `rows` rows. */
+static const char *tile_reject(const struct problem *p, int n, int rows)
+{
+    if (p->linear.glu != FDEC_GLU_NONE && n % 2)
+        return "gate and up take turns: an odd number parts them";
+    if (p->linear.stats && STATS_TILE % rows)
+        return "a record's 256 columns are no whole tiles";
+    return NULL;
+}
+
 /* For variants that read W as it is stored; rows: of W that a work-item has side by side. */
 static const char *stored_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes,
                                  int rows)
 {
     if (p->linear.w_layout != FDEC_W_STORED)
         return "it reads weights as they are stored";
-    if (p->linear.glu != FDEC_GLU_NONE && rows % 2)
-        return "gate and up take turns: an odd number of rows parts them";
-    if (p->linear.stats && STATS_TILE % rows)
-        return "a record's 256 columns are no whole tiles";
-    return common_reject(p, d, wg, local_bytes);
+    const char *why = tile_reject(p, rows, rows);
+    return why ? why : common_reject(p, d, wg, local_bytes);
 }
 
 static void add_define(const struct problem *p, char *opt, const char *variant, int prepare_wg)
@@ -201,6 +209,14 @@ const struct kernel linear_vec_flat = {
 
 enum { PANEL_MR, PANEL_NV, PANEL_KT, PANEL_DIRECT };
 
+static const char *panel_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
+        return "more sums than registers";
+    const char *why = tile_reject(p, cfg[PANEL_NV], PANEL_ROWS * cfg[PANEL_NV]);
+    return why ? why : common_reject(p, d, 1, 0);
+}
+
 /* Tokens are divided as well where the rows alone are too few tiles, but W is widened once more for each part. */
 static struct geometry panel_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
@@ -220,11 +236,9 @@ static bool panel_prune(const struct problem *p, const struct device *d, const i
 
 static const char *vec_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    if (p->linear.glu != FDEC_GLU_NONE && cfg[PANEL_NV] % 2)
-        return "gate and up take turns: an odd number of panels parts them";
-    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
-        return "more sums than registers";
-    return stored_reject(p, d, 1, 0, PANEL_ROWS * cfg[PANEL_NV]);
+    if (p->linear.w_layout != FDEC_W_STORED)
+        return "it reads weights as they are stored";
+    return panel_reject(p, d, cfg);
 }
 
 static bool vec_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -263,18 +277,11 @@ const struct kernel linear_vec_gemm = {
 
 static const char *vec_panel_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const struct linear_problem *l = &p->linear;
-    if (l->w_layout != FDEC_W_PACKED)
+    if (p->linear.w_layout != FDEC_W_PACKED)
         return "it reads packed weights";
-    if (!type_is_float(l->w_type) && l->w_type != FDEC_Q8_0 && l->w_type != FDEC_Q4_0)
+    if (!linear_packs(&p->linear))
         return "weights of this type are not packed";
-    if (l->glu != FDEC_GLU_NONE && cfg[PANEL_NV] % 2)
-        return "gate and up take turns: an odd number of panels parts them";
-    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
-        return "more sums than registers";
-    if (l->stats && STATS_TILE % (PANEL_ROWS * cfg[PANEL_NV]))
-        return "a record's 256 columns are no whole tiles";
-    return common_reject(p, d, 1, 0);
+    return panel_reject(p, d, cfg);
 }
 
 static bool vec_panel_prune(const struct problem *p, const struct device *d, const int *cfg)

@@ -20,9 +20,7 @@
  * takes whole tiles of 256 rows; on GPUs by linear_after.
  *
  * Work: [M, K] f32 of x where x is prepared (linear_prepare: converted, normalised), then n_splits [M, rows] f32. */
-#ifndef EXP_WIDTH
 #define EXP_WIDTH 1
-#endif
 #include "exp.h"
 #ifndef WIDTH
 #define WIDTH 8
@@ -37,6 +35,7 @@
 #endif
 #include "quant.h"
 #include "linear.h"
+#include "place.h"
 #if STATS
 #include "tile_stats.h"
 #endif
@@ -64,15 +63,8 @@
 #define TOKENS_7(X)   TOKENS_6(X) X(7)
 #define TOKENS_8(X)   TOKENS_7(X) X(8)
 #define FOR_TOKENS(X) PASTE(TOKENS_, MR)(X)
-/* PoCL 3.1 lets groups share a local array whose address reaches a function that is not inlined. */
-#define INLINE static __attribute__((always_inline))
 
-/* Arguments, as they came, and the buffers. Private: it dissolves when all is inlined. */
 #define LINEAR_ARGS LINEAR_BUFFERS(BUFFER_PARAM) LINEAR_SCALARS(SCALAR_PARAM) int unused
-#define BUFFER_FIELD(type, name) global type *name;
-#define BUFFER_KEEP(type, name) \
-    a.name = name##_mem ? (global type *) ((global const uchar *) name##_mem + name##_bytes) : 0;
-#define SCALAR_KEEP(type, name) a.name = name;
 struct args {
     LINEAR_BUFFERS(BUFFER_FIELD)
     LINEAR_SCALARS(SCALAR_MEMBER)
@@ -102,10 +94,6 @@ INLINE ushort bf16_bits(float v)
 
 /* ---- rows and what is made of a sum ------------------------------------------------------------------------------ */
 
-struct place {
-    int part, row; /* 0 w, 1 w2, 2 w3; its row */
-};
-
 INLINE int all_rows(const struct args *a)
 {
     return GLU ? 2 * a->n : a->n + a->n2 + a->n3;
@@ -113,15 +101,28 @@ INLINE int all_rows(const struct args *a)
 
 INLINE struct place place_of(const struct args *a, int row)
 {
-    const int in_2 = row - a->n, in_3 = in_2 - a->n2;
-    if (GLU)
-        return (struct place){row & 1, row >> 1};
-    return in_2 < 0 ? (struct place){0, row} : in_3 < 0 ? (struct place){1, in_2} : (struct place){2, in_3};
+    return place_in(row, a->n, a->n2, GLU);
+}
+
+/* What belongs to a weight: its rows, W itself, bias, output. */
+INLINE int rows_of(const struct args *a, int part)
+{
+    return GLU || part == 0 ? a->n : part == 1 ? a->n2 : a->n3;
 }
 
 INLINE global const W_T *weights_of(const struct args *a, int part)
 {
     return part == 0 ? a->w : part == 1 ? a->w2 : a->w3;
+}
+
+INLINE global const float *bias_of(const struct args *a, int part)
+{
+    return part == 0 ? a->bias : part == 1 ? a->bias2 : a->bias3;
+}
+
+INLINE global Y_T *y_of(const struct args *a, int part)
+{
+    return part == 0 ? a->y : part == 1 ? a->y2 : a->y3;
 }
 
 INLINE global const W_T *w_row_of(const struct args *a, int row)
@@ -140,7 +141,7 @@ INLINE global const float *x_row_of(const struct args *a, int token)
 /* scale * sum + bias, capped. */
 INLINE float affine(const struct args *a, float sum, struct place p)
 {
-    global const float *bias = p.part == 0 ? a->bias : p.part == 1 ? a->bias2 : a->bias3;
+    global const float *bias = bias_of(a, p.part);
     float z = sum * a->scale;
     if (bias)
         z += bias[p.row];
@@ -151,11 +152,10 @@ INLINE float affine(const struct args *a, float sum, struct place p)
 
 INLINE void store(const struct args *a, float z, int token, struct place p)
 {
-    global Y_T *y = p.part == 0 ? a->y : p.part == 1 ? a->y2 : a->y3;
-    const size_t at = (size_t) token * (p.part == 0 ? a->n : p.part == 1 ? a->n2 : a->n3) + p.row;
+    const size_t at = (size_t) token * rows_of(a, p.part) + p.row;
     if (a->residual)
         z += GET(Y_TYPE, a->residual + at);
-    PUT(Y_TYPE, z, y + at);
+    PUT(Y_TYPE, z, y_of(a, p.part) + at);
 }
 
 #if GLU

@@ -21,17 +21,8 @@ INLINE int all_panels(const struct args *a)
 /* The first row of a panel. */
 INLINE struct place place_of_panel(const struct args *a, int panel)
 {
-    const int in_2 = panel - PANELS_OF(a->n), in_3 = in_2 - PANELS_OF(a->n2);
-    if (GLU)
-        return (struct place){panel & 1, (panel >> 1) * PANEL_ROWS};
-    return in_2 < 0   ? (struct place){0, panel * PANEL_ROWS}
-           : in_3 < 0 ? (struct place){1, in_2 * PANEL_ROWS}
-                      : (struct place){2, in_3 * PANEL_ROWS};
-}
-
-INLINE int rows_of(const struct args *a, int part)
-{
-    return GLU || part == 0 ? a->n : part == 1 ? a->n2 : a->n3;
+    const struct place p = place_in(panel, PANELS_OF(a->n), PANELS_OF(a->n2), GLU);
+    return (struct place){p.part, p.row * PANEL_ROWS};
 }
 
 /* ---- what is read ------------------------------------------------------------------------------------------------ */
@@ -39,7 +30,7 @@ INLINE int rows_of(const struct args *a, int part)
 #ifdef PACKED
 #define PANEL_UNITS(k) PASTE(PANEL_UNITS_, W_TYPE)(k)
 
-/* Column c of the panel at p. Of block types c lies in the block that begins at column `block`, whose scales are d. */
+/* Column c of the panel at p; of blocks: quants_ of a block, times its scales. */
 INLINE float16 column_f32(global const float *p, int c)
 {
     return *(global const float16_any *) (p + (size_t) c * 16);
@@ -56,7 +47,6 @@ INLINE float16 column_bf16(global const ushort *p, int c)
 }
 
 #if IS_BLOCKS
-#define COLUMNS_AT_ONCE 16
 INLINE float16 panel_scales(global const uchar *block)
 {
     return load_f16((global const half *) block, 0, 0);
@@ -95,14 +85,10 @@ INLINE void transpose16(float16 v[16])
 }
 
 /* 16 elements of a row from column k0 on, a multiple of 16. */
-#if IS_BLOCKS
-#define ROW_PIECE(row, k0) \
-    PASTE(quant_, W_TYPE)((row) + W_UNITS((k0) / W_BLOCK * W_BLOCK), (k0) % W_BLOCK / 16)
+#if IS_F32(W_TYPE)
+#define ROW_PIECE(row, k0) (*(global const float16_any *) ((row) + (k0)))
 #else
-#define ROW_PIECE_f32(row, k0)  (*(global const float16_any *) ((row) + (k0)))
-#define ROW_PIECE_f16(row, k0)  load_f16((row) + (k0), 0, 0)
-#define ROW_PIECE_bf16(row, k0) load_bf16((row) + (k0), 0, 0)
-#define ROW_PIECE(row, k0)      PASTE(ROW_PIECE_, W_TYPE)(row, k0)
+#define ROW_PIECE(row, k0) PASTE(load_, W_TYPE)(row, (k0) / 16, 0)
 #endif
 
 INLINE global const W_T *row_of_panel(const struct args *a, struct place p, int r)
@@ -225,6 +211,21 @@ INLINE void add_column(const int tokens, float16 *acc, global const float *const
     }
 }
 
+#if !(DIRECT && IS_BLOCKS)
+/* The same of column c. */
+INLINE void add_column_from(const int tokens, float16 *acc, global const float *const *x_row, SOURCE from, int c)
+{
+    float16 w[NV];
+    UNROLL for (int v = 0; v < NV; v++)
+#if DIRECT
+        w[v] = PASTE(column_, W_TYPE)(from[v], c);
+#else
+        w[v] = from[c][v];
+#endif
+    add_column(tokens, acc, x_row, c, w);
+}
+#endif
+
 /* sums[t][v] += x_row[t] . panel v over `columns` columns, for t < tokens; from: column 0 of them. */
 INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, global const float *const *x_row,
                         SOURCE from, int columns, struct cursor *next)
@@ -249,31 +250,14 @@ INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, g
             }
     }
 #else
-    ROLL for (int c4 = 0; c4 < columns; c4 += 4) {
+    const int whole = columns / 4 * 4;
+    ROLL for (int c4 = 0; c4 < whole; c4 += 4) {
         ask(a, next);
-        if (c4 + 4 <= columns)
-            UNROLL for (int c = c4; c < c4 + 4; c++) {
-                float16 w[NV];
-                UNROLL for (int v = 0; v < NV; v++)
-#if DIRECT
-                    w[v] = PASTE(column_, W_TYPE)(from[v], c);
-#else
-                    w[v] = from[c][v];
-#endif
-                add_column(tokens, acc, x_row, c, w);
-            }
-        else
-            ROLL for (int c = c4; c < columns; c++) {
-                float16 w[NV];
-                UNROLL for (int v = 0; v < NV; v++)
-#if DIRECT
-                    w[v] = PASTE(column_, W_TYPE)(from[v], c);
-#else
-                    w[v] = from[c][v];
-#endif
-                add_column(tokens, acc, x_row, c, w);
-            }
+        UNROLL for (int c = c4; c < c4 + 4; c++)
+            add_column_from(tokens, acc, x_row, from, c);
     }
+    ROLL for (int c = whole; c < columns; c++)
+        add_column_from(tokens, acc, x_row, from, c);
 #endif
     UNROLL for (int i = 0; i < MR * NV; i++)
         if (i < tokens * NV)
@@ -302,14 +286,13 @@ INLINE bool store_panel(const struct args *a, float16 sum, int token, struct pla
     const size_t at = (size_t) token * n + p.row;
     if (p.row + 16 > n || a->softcap > 0.0f)
         return false;
-    global const float *bias = p.part == 0 ? a->bias : p.part == 1 ? a->bias2 : a->bias3;
-    global float *y = p.part == 0 ? a->y : p.part == 1 ? a->y2 : a->y3;
+    global const float *bias = bias_of(a, p.part);
     sum *= a->scale;
     if (bias)
         sum += *(global const float16_any *) (bias + p.row);
     if (a->residual)
         sum += *(global const float16_any *) (a->residual + at);
-    *(global float16_any *) (y + at) = sum;
+    *(global float16_any *) (y_of(a, p.part) + at) = sum;
     return true;
 #endif
 }

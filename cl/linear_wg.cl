@@ -15,8 +15,7 @@
 #if IS_BLOCKS
 INLINE float8 w_piece(global const W_T *row, int column, int k, bool aligned)
 {
-    const size_t block = column / W_BLOCK;
-    return column < k ? PASTE(quant_, W_TYPE)(row + W_UNITS(block * W_BLOCK), column % W_BLOCK / 8) : (float8) 0.0f;
+    return column < k ? PASTE(load_, W_TYPE)(row, column / 8, 0) : (float8) 0.0f;
 }
 #endif
 

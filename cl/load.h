@@ -43,7 +43,7 @@ typedef PASTE(ushort, WIDTH) hvec;
 #define WIDEN(v8) 0.0f /* never asked for */
 #endif
 
-static __attribute__((always_inline)) vec load_f32(global const float *p, int j, int dim)
+INLINE vec load_f32(global const float *p, int j, int dim)
 {
     if (HALF_END(j, dim))
         return WIDEN(vload8(0, p + WIDTH * j));
@@ -52,13 +52,13 @@ static __attribute__((always_inline)) vec load_f32(global const float *p, int j,
 
 /* By way of integers: PoCL 3.1 takes the address of vload_halfN for a multiple of N halves when it does not fold the
  * load into the conversion, and the process dies of one that is not. Eight at a time: sixteen come as scalars. */
-static __attribute__((always_inline)) float8 load_half8(global const half *p)
+INLINE float8 load_half8(global const half *p)
 {
     const ushort8 bits = vload8(0, (global const ushort *) p);
     return vload_half8(0, (const half *) &bits);
 }
 
-static __attribute__((always_inline)) vec load_f16(global const half *p, int j, int dim)
+INLINE vec load_f16(global const half *p, int j, int dim)
 {
 #if WIDTH == 16
     if (HALF_END(j, dim))
@@ -72,7 +72,7 @@ static __attribute__((always_inline)) vec load_f16(global const half *p, int j, 
 #endif
 }
 
-static __attribute__((always_inline)) vec load_bf16(global const ushort *p, int j, int dim)
+INLINE vec load_bf16(global const ushort *p, int j, int dim)
 {
     if (HALF_END(j, dim))
         return WIDEN(as_float8(convert_uint8(vload8(0, p + WIDTH * j)) << 16));
@@ -81,13 +81,13 @@ static __attribute__((always_inline)) vec load_bf16(global const ushort *p, int 
 
 /* The f16 at p, in all lanes. On CPUs by the vector conversion: PoCL's for one half is fifteen instructions with a
  * branch among them. */
-static __attribute__((always_inline)) float8 load_splat8_f16(global const uchar *p)
+INLINE float8 load_splat8_f16(global const uchar *p)
 {
     const ushort8 bits = *(global const ushort *) p;
     return vload_half8(0, (const half *) &bits);
 }
 
-static __attribute__((always_inline)) vec load_splat_f16(global const uchar *p)
+INLINE vec load_splat_f16(global const uchar *p)
 {
 #if defined(WG) && WG > 1
     return vload_half(0, (global const half *) p);
@@ -101,32 +101,32 @@ static __attribute__((always_inline)) vec load_splat_f16(global const uchar *p)
 #endif
 }
 
-static __attribute__((always_inline)) vec quant_q8_0(global const uchar *block, int v)
+INLINE vec quant_q8_0(global const uchar *block, int v)
 {
     const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + v * WIDTH);
     return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
 }
 
-static __attribute__((always_inline)) vec load_q8_0(global const uchar *p, int j, int dim)
+INLINE vec load_q8_0(global const uchar *p, int j, int dim)
 {
     const int n = BLOCK_q8_0 / WIDTH;
     return quant_q8_0(p + j / n * BYTES_q8_0, j % n);
 }
 
 #if WIDTH == 8
-static __attribute__((always_inline)) vec load_aligned_f32(global const float *p, int j, int dim)
+INLINE vec load_aligned_f32(global const float *p, int j, int dim)
 {
     global const float4 *at = (global const float4 *) p + 2 * j;
     return (vec) (at[0], at[1]);
 }
 
-static __attribute__((always_inline)) vec load_aligned_f16(global const half *p, int j, int dim)
+INLINE vec load_aligned_f16(global const half *p, int j, int dim)
 {
     const uint4 bits = ((global const uint4 *) p)[j]; /* vloada_half8 is eight loads in some compilers */
     return vload_half8(0, (const half *) &bits);
 }
 
-static __attribute__((always_inline)) vec load_aligned_bf16(global const ushort *p, int j, int dim)
+INLINE vec load_aligned_bf16(global const ushort *p, int j, int dim)
 {
     return as_float8(convert_uint8(((global const ushort8 *) p)[j]) << 16);
 }
@@ -134,7 +134,7 @@ static __attribute__((always_inline)) vec load_aligned_bf16(global const ushort 
 #define load_aligned_q8_0 load_q8_0 /* blocks of 34 bytes are never aligned */
 #endif
 
-static __attribute__((always_inline)) void store_f32(vec v, global float *p, int j, int dim)
+INLINE void store_f32(vec v, global float *p, int j, int dim)
 {
 #if WIDTH == 16
     if (HALF_END(j, dim)) {
@@ -145,7 +145,7 @@ static __attribute__((always_inline)) void store_f32(vec v, global float *p, int
     PASTE(vstore, WIDTH)(v, 0, p + WIDTH * j);
 }
 
-static __attribute__((always_inline)) void store_f16(vec v, global half *p, int j, int dim)
+INLINE void store_f16(vec v, global half *p, int j, int dim)
 {
     global ushort *at = (global ushort *) p + WIDTH * j;
     hvec bits;
@@ -160,13 +160,13 @@ static __attribute__((always_inline)) void store_f16(vec v, global half *p, int 
 }
 
 /* NaN keeps its sign and becomes quiet. */
-static __attribute__((always_inline)) hvec to_bf16(vec v)
+INLINE hvec to_bf16(vec v)
 {
     const uvec bits = PASTE(as_uint, WIDTH)(v), rounded = bits + 0x7fff + (bits >> 16 & 1);
     return PASTE(convert_ushort, WIDTH)((v == v ? rounded : bits | 0x400000) >> 16);
 }
 
-static __attribute__((always_inline)) void store_bf16(vec v, global ushort *p, int j, int dim)
+INLINE void store_bf16(vec v, global ushort *p, int j, int dim)
 {
 #if WIDTH == 16
     if (HALF_END(j, dim)) {

@@ -6,9 +6,16 @@
 
 static int64_t panels_of(const struct linear_problem *p)
 {
-    if (p->glu != FDEC_GLU_NONE)
-        return 2 * PANELS_OF(p->n);
-    return PANELS_OF(p->n - p->n2 - p->n3) + PANELS_OF(p->n2) + PANELS_OF(p->n3);
+    int64_t n = 0;
+    for (int i = 0; i < 3; i++)
+        n += PANELS_OF(linear_part_rows(p, i));
+    return n;
+}
+
+_Bool linear_packs(const struct linear_problem *p)
+{
+    const fdec_type t = p->w_type;
+    return type_is_float(t) || t == FDEC_Q8_0 || t == FDEC_Q4_0;
 }
 
 uint64_t linear_packed_bytes(const struct linear_problem *p)
@@ -22,7 +29,7 @@ static const char *pack_reject(const struct problem *p, const struct device *d, 
     (void) cfg;
     if (!d->cpu_like)
         return "GPU-like devices read weights as they are stored";
-    if (!type_is_float(t) && t != FDEC_Q8_0 && t != FDEC_Q4_0)
+    if (!linear_packs(&p->linear))
         return "weights of this type are read as they are stored";
     if (t == FDEC_F16 && !d->fp16_storage)
         return "the device does not read f16 right";

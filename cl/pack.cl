@@ -5,6 +5,7 @@
  * whole. Once per model: no tuned parameter. */
 #include "pack.h"
 #include "panel.h"
+#include "place.h"
 
 #define W_f32  uint /* as bits */
 #define W_f16  ushort
@@ -43,17 +44,10 @@ static void pack_block(const struct source *s, size_t block, size_t k, int bytes
 kernel void linear_pack(PACK_BUFFERS(BUFFER_PARAM) PACK_SCALARS(SCALAR_PARAM) int unused)
 {
     PACK_BUFFERS(BUFFER_BEGIN)
-    const int panel = get_global_id(0), in_2 = panel - PANELS_OF(n), in_3 = in_2 - PANELS_OF(n2);
-    global const W_T *w2_or_0 = HAS(w2) ? w2 : 0, *w3_or_0 = HAS(w3) ? w3 : 0;
-    struct source s;
-    if (glu)
-        s = (struct source){panel % 2 ? w2_or_0 : w, n, panel / 2 * PANEL_ROWS};
-    else if (in_2 < 0)
-        s = (struct source){w, n, panel * PANEL_ROWS};
-    else if (in_3 < 0)
-        s = (struct source){w2_or_0, n2, in_2 * PANEL_ROWS};
-    else
-        s = (struct source){w3_or_0, n3, in_3 * PANEL_ROWS};
+    const int panel = get_global_id(0);
+    const struct place p = place_in(panel, PANELS_OF(n), PANELS_OF(n2), glu);
+    const struct source s = {p.part == 0 ? w : p.part == 1 ? w2 : w3, glu || p.part == 0 ? n : p.part == 1 ? n2 : n3,
+                             p.row * PANEL_ROWS};
     global W_T *to = packed + (size_t) panel * PASTE(PANEL_UNITS_, W_TYPE)((size_t) k);
     for (int c0 = 0; c0 < k; c0 += 32) {
         if (BLOCK_BYTES)

@@ -18,6 +18,7 @@ struct pack_scalars {
     PACK_SCALARS(SCALAR_MEMBER)
 };
 struct linear_problem;
+_Bool linear_packs(const struct linear_problem *p); /* has panel.h a layout for its type? */
 /* Bytes of all weights of p in panels. */
 uint64_t linear_packed_bytes(const struct linear_problem *p);
 #endif

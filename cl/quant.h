@@ -76,7 +76,7 @@ typedef PASTE(short, WIDTH) svec;
 #endif
 
 /* WIDTH bytes at an even address. A GPU's compiler does not know that it is even, and would load them one by one. */
-static __attribute__((always_inline)) bvec quant_bytes(global const uchar *p)
+INLINE bvec quant_bytes(global const uchar *p)
 {
 #if defined(WG) && WG > 1
     return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (global const ushort *) p));
@@ -88,37 +88,37 @@ static __attribute__((always_inline)) bvec quant_bytes(global const uchar *p)
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
 /* The nibbles of elements e .. e + WIDTH - 1. */
-static __attribute__((always_inline)) bvec quant_nibbles(global const uchar *qs, int e)
+INLINE bvec quant_nibbles(global const uchar *qs, int e)
 {
     return quant_bytes(qs + e % 16) >> (uchar) (e / 16 * 4) & (uchar) 15;
 }
 
 /* The same with five bits. */
-static __attribute__((always_inline)) svec quant_fives(global const uchar *qh, global const uchar *qs, int e)
+INLINE svec quant_fives(global const uchar *qh, global const uchar *qs, int e)
 {
     const hvec bits = (ushort) (((global const ushort *) qh)[e / 16] >> e % 16);
     return PASTE(convert_short, WIDTH)(quant_nibbles(qs, e)) | (((bits & LANE_BITS) == LANE_BITS) & (short) 16);
 }
 
-static __attribute__((always_inline)) vec quant_q4_0(global const uchar *block, int v)
+INLINE vec quant_q4_0(global const uchar *block, int v)
 {
     const cvec q = PASTE(as_char, WIDTH)(quant_nibbles(block + 2, v * WIDTH)) - (char) 8;
     return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
 }
 
-static __attribute__((always_inline)) vec quant_q4_1(global const uchar *block, int v)
+INLINE vec quant_q4_1(global const uchar *block, int v)
 {
     const vec q = PASTE(convert_float, WIDTH)(quant_nibbles(block + 4, v * WIDTH));
     return fma(load_splat_f16(block), q, load_splat_f16(block + 2));
 }
 
-static __attribute__((always_inline)) vec quant_q5_0(global const uchar *block, int v)
+INLINE vec quant_q5_0(global const uchar *block, int v)
 {
     const svec q = quant_fives(block + 2, block + 6, v * WIDTH) - (short) 16;
     return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
 }
 
-static __attribute__((always_inline)) vec quant_q5_1(global const uchar *block, int v)
+INLINE vec quant_q5_1(global const uchar *block, int v)
 {
     const vec q = PASTE(convert_float, WIDTH)(quant_fives(block + 4, block + 8, v * WIDTH));
     return fma(load_splat_f16(block), q, load_splat_f16(block + 2));
@@ -128,7 +128,7 @@ static __attribute__((always_inline)) vec quant_q5_1(global const uchar *block, 
 
 /* d * scale and dmin * min of a part of q4_k or q5_k. On CPUs of all eight, of which one is taken: that is fewer
  * instructions than two parts take alone, and is done once where a block is unrolled. */
-static __attribute__((always_inline)) float2 quant_part(global const uchar *block, int part)
+INLINE float2 quant_part(global const uchar *block, int part)
 {
 #if defined(WG) && WG > 1
     const uchar a = block[4 + part % 4], b = block[8 + part % 4], c = block[12 + part % 4];
@@ -147,19 +147,19 @@ static __attribute__((always_inline)) float2 quant_part(global const uchar *bloc
 }
 
 /* The nibbles of elements e .. of q4_k and q5_k. */
-static __attribute__((always_inline)) bvec quant_nibbles_k(global const uchar *qs, int e)
+INLINE bvec quant_nibbles_k(global const uchar *qs, int e)
 {
     return quant_bytes(qs + e / 64 * 32 + e % 32) >> (uchar) (e / 32 % 2 * 4) & (uchar) 15;
 }
 
-static __attribute__((always_inline)) vec quant_q4_k(global const uchar *block, int v)
+INLINE vec quant_q4_k(global const uchar *block, int v)
 {
     const int e = v * WIDTH;
     const float2 part = quant_part(block, e / 32);
     return fma((vec) part.x, PASTE(convert_float, WIDTH)(quant_nibbles_k(block + 16, e)), (vec) -part.y);
 }
 
-static __attribute__((always_inline)) vec quant_q5_k(global const uchar *block, int v)
+INLINE vec quant_q5_k(global const uchar *block, int v)
 {
     const int e = v * WIDTH;
     const float2 part = quant_part(block, e / 32);
@@ -168,7 +168,7 @@ static __attribute__((always_inline)) vec quant_q5_k(global const uchar *block, 
 }
 
 /* d * scale of 16 elements of q6_k; on CPUs of all, as above. */
-static __attribute__((always_inline)) float quant_scale_q6_k(global const uchar *block, int i)
+INLINE float quant_scale_q6_k(global const uchar *block, int i)
 {
     global const char *scales = (global const char *) block + 192;
 #if defined(WG) && WG > 1
@@ -181,7 +181,7 @@ static __attribute__((always_inline)) float quant_scale_q6_k(global const uchar 
 #endif
 }
 
-static __attribute__((always_inline)) vec quant_q6_k(global const uchar *block, int v)
+INLINE vec quant_q6_k(global const uchar *block, int v)
 {
     const int e = v * WIDTH, part = e / 32 % 4;
     const bvec low = quant_bytes(block + e / 128 * 64 + part % 2 * 32 + e % 32) >> (uchar) (part / 2 * 4) & (uchar) 15,
@@ -192,45 +192,14 @@ static __attribute__((always_inline)) vec quant_q6_k(global const uchar *block, 
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-static __attribute__((always_inline)) vec load_q4_0(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q4_0 / WIDTH;
-    return quant_q4_0(p + j / n * BYTES_q4_0, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q4_1(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q4_1 / WIDTH;
-    return quant_q4_1(p + j / n * BYTES_q4_1, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q5_0(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q5_0 / WIDTH;
-    return quant_q5_0(p + j / n * BYTES_q5_0, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q5_1(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q5_1 / WIDTH;
-    return quant_q5_1(p + j / n * BYTES_q5_1, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q4_k(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q4_k / WIDTH;
-    return quant_q4_k(p + j / n * BYTES_q4_k, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q5_k(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q5_k / WIDTH;
-    return quant_q5_k(p + j / n * BYTES_q5_k, j % n);
-}
-
-static __attribute__((always_inline)) vec load_q6_k(global const uchar *p, int j, int dim)
-{
-    const int n = BLOCK_q6_k / WIDTH;
-    return quant_q6_k(p + j / n * BYTES_q6_k, j % n);
-}
+/* As in load.h. */
+#define LOAD_BLOCKS(type, p, j) \
+    quant_##type((p) + (j) / (BLOCK_##type / WIDTH) * BYTES_##type, (j) % (BLOCK_##type / WIDTH))
+#define load_q4_0(p, j, dim) LOAD_BLOCKS(q4_0, p, j)
+#define load_q4_1(p, j, dim) LOAD_BLOCKS(q4_1, p, j)
+#define load_q5_0(p, j, dim) LOAD_BLOCKS(q5_0, p, j)
+#define load_q5_1(p, j, dim) LOAD_BLOCKS(q5_1, p, j)
+#define load_q4_k(p, j, dim) LOAD_BLOCKS(q4_k, p, j)
+#define load_q5_k(p, j, dim) LOAD_BLOCKS(q5_k, p, j)
+#define load_q6_k(p, j, dim) LOAD_BLOCKS(q6_k, p, j)
 #endif

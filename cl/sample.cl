@@ -82,7 +82,7 @@ static int key_of_tile(const struct row *r, int t)
 }
 
 /* Bits of the recent columns, others 0. */
-TILE_INLINE void mark_recent(global uint *bits, int n_words, global const int *recent, int n_recent, int cols)
+INLINE void mark_recent(global uint *bits, int n_words, global const int *recent, int n_recent, int cols)
 {
     for (int w = get_local_id(0); w < n_words; w += WG)
         bits[w] = 0;
@@ -96,7 +96,7 @@ TILE_INLINE void mark_recent(global uint *bits, int n_words, global const int *r
 }
 
 /* Records in `mine`: those of the tiles with a penalised column new, the others from `from`. */
-TILE_INLINE void renew_records(const struct row *r, global const uint *from, global uint *mine)
+INLINE void renew_records(const struct row *r, global const uint *from, global uint *mine)
 {
     for (int t = get_local_id(0); t < r->n_tiles; t += WG) {
         const uint8 bits = vload8(t, r->l.penalised);
@@ -365,7 +365,7 @@ static float kept_sum(const struct row *r, const struct set *keep, size_t begin)
     return tile_halve(lane);
 }
 
-TILE_INLINE void keep_sums(const struct row *r, const struct set *keep)
+INLINE void keep_sums(const struct row *r, const struct set *keep)
 {
     for (int t = get_local_id(0); t < r->n_tiles; t += WG)
         r->list[t] = as_int(key_of_tile(r, t) >= keep->key ? kept_sum(r, keep, (size_t) t * STATS_TILE) : 0.0f);

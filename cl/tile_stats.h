@@ -27,7 +27,6 @@ enum { STATS_TILE = 256, STATS_WORDS = 4 };
 
 enum { TILE_LANES = 16, TILE_LEAST = -100 };
 
-#define TILE_INLINE static __attribute__((always_inline))
 #if EXP_WIDTH == 1
 #define TILE_VLOAD(p)     (*(p))
 #define TILE_VSTORE(v, p) (*(p) = (v))
@@ -184,7 +183,7 @@ static void tile_stats_1(const struct logits *l, size_t begin, float inv_tempera
 
 /* All items of the group call it together, each 16 of them with the same `begin`; each of the 16 gets the record. The
  * row is x[0 ... end). part: a word for each item of the group; free for the next call at once. */
-TILE_INLINE void tile_stats_16(local uint *part, global const float *x, size_t begin, size_t end, float inv_temperature,
+INLINE void tile_stats_16(local uint *part, global const float *x, size_t begin, size_t end, float inv_temperature,
                                struct tile_stats *s)
 {
     const int item = get_local_id(0), lane = item % TILE_LANES;
