@@ -13,8 +13,7 @@ static const char *clblast_reject(const struct problem *p, const struct device *
     const struct linear_problem *l = &p->linear;
     const int64_t limit = INT32_MAX;
     (void) d, (void) cfg;
-    if (l->x_type != FDEC_F32 || l->y_type != FDEC_F32 || l->glu != FDEC_GLU_NONE || l->n2 || l->norm ||
-        l->scale != 1 || l->softcap > 0)
+    if (!linear_is_plain(l))
         return "CLBlast computes y = x W^T + bias + residual of one f32 weight alone";
     if (l->w_layout != FDEC_W_STORED)
         return "CLBlast reads weights as they are stored";

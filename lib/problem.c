@@ -498,6 +498,12 @@ int64_t linear_rows(const struct linear_problem *l)
     return l->glu == FDEC_GLU_NONE ? l->n : 2 * l->n;
 }
 
+bool linear_is_plain(const struct linear_problem *l)
+{
+    return l->x_type == FDEC_F32 && l->y_type == FDEC_F32 && l->glu == FDEC_GLU_NONE && !l->n2 && !l->norm &&
+           l->scale == 1 && l->softcap == 0;
+}
+
 int64_t linear_part_rows(const struct linear_problem *l, int i)
 {
     if (l->glu != FDEC_GLU_NONE)

@@ -97,6 +97,8 @@ bool problem_pinned(const struct problem *p, int64_t at[N_RANGES]);
 
 int64_t linear_rows(const struct linear_problem *l);             /* of all weights together */
 int64_t linear_part_rows(const struct linear_problem *l, int i); /* of weight i of three; 0: there is none */
+/* y = x W^T + bias + residual of one weight, x and y f32: what other libraries compute, too. */
+bool linear_is_plain(const struct linear_problem *l);
 double problem_bytes(const struct problem *p); /* the least traffic: every operand once */
 double problem_flops(const struct problem *p); /* multiply and add count as two */
 

@@ -137,8 +137,8 @@ void clblast_add(struct point *pt)
     struct sitting *s = pt->sitting;
     const struct linear_problem *p = &pt->problem.linear;
     const int64_t limit = INT32_MAX / 2; /* CLBlast counts elements in an int; half: offsets stay far inside */
-    if (p->w_type != FDEC_F32 || p->x_type != FDEC_F32 || p->y_type != FDEC_F32 || p->glu != FDEC_GLU_NONE ||
-        p->m > limit / p->k || p->n > limit / p->k || p->m > limit / p->n)
+    if (p->w_type != FDEC_F32 || !linear_is_plain(p) || p->m > limit / p->k || p->n > limit / p->k ||
+        p->m > limit / p->n)
         return;
     for (int use = 0; use < N_USES; use++) {
         const char *name = s->bench->clblast_tuned ? uses[use].tuned_name : uses[use].name;

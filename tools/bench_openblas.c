@@ -167,8 +167,8 @@ void openblas_add(struct point *pt)
     struct sitting *s = pt->sitting;
     const struct linear_problem *p = &pt->problem.linear;
     struct call *c = NULL;
-    if (p->w_type != FDEC_F32 || p->x_type != FDEC_F32 || p->y_type != FDEC_F32 || p->glu != FDEC_GLU_NONE ||
-        !(s->bench->session.ctx->device.type & CL_DEVICE_TYPE_CPU) || s->left_out & 1u << PEER_OPENBLAS || !load())
+    if (p->w_type != FDEC_F32 || !linear_is_plain(p) || !(s->bench->session.ctx->device.type & CL_DEVICE_TYPE_CPU) ||
+        s->left_out & 1u << PEER_OPENBLAS || !load())
         return;
     if (!s->openblas)
         try_st(map_all(s));
