@@ -104,13 +104,5 @@ void check_linear_stats(struct check *c)
     if (check_tiny(c) || check_broken(c) || check_filtered(c) || !check_problem(c, "linear:f16 m=3 n=1000 k=96", &p))
         return;
     p.linear.stats = true;
-    for (const struct kernel *const *k = kernels; *k; k++) {
-        int cfg[MAX_PARAMS] = {0};
-        if ((*k)->op != OP_LINEAR || !strstr((*k)->name, check_native(c)))
-            continue;
-        p.linear.w_layout = strstr((*k)->name, "panel") ? FDEC_W_PACKED : FDEC_W_STORED;
-        (*k)->expect(&p, &check_ctx(c)->device, cfg);
-        if (!(*k)->reject(&p, &check_ctx(c)->device, cfg))
-            check_head(c, *k, &p);
-    }
+    check_each_linear(c, &p, check_head);
 }

@@ -25,6 +25,21 @@ static bool take_y(struct check *c, struct workload *w, fdec_plan *plan, int64_t
                                                                       (size_t) (m * N) * sizeof *y, y, 0, NULL, NULL);
 }
 
+void check_each_linear(struct check *c, const struct problem *p,
+                       void (*check)(struct check *c, const struct kernel *k, const struct problem *p))
+{
+    for (const struct kernel *const *k = kernels; *k; k++) {
+        int cfg[MAX_PARAMS] = {0};
+        struct problem q = *p;
+        if ((*k)->op != OP_LINEAR || !strstr((*k)->name, check_native(c)))
+            continue;
+        q.linear.w_layout = strstr((*k)->name, "panel") ? FDEC_W_PACKED : FDEC_W_STORED;
+        (*k)->expect(&q, &check_ctx(c)->device, cfg);
+        if (!(*k)->reject(&q, &check_ctx(c)->device, cfg))
+            check(c, *k, &q);
+    }
+}
+
 /* Every M of the band, then the largest again and again. */
 static void check_band(struct check *c, const struct kernel *k, const struct problem *p)
 {
@@ -68,16 +83,7 @@ static void check_bands(struct check *c)
     if (!check_problem(c, "linear:f16 m=19 n=41 k=1100", &p))
         return;
     p.linear.invariant = true;
-    for (const struct kernel *const *k = kernels; *k; k++) {
-        int cfg[MAX_PARAMS] = {0};
-        if ((*k)->op != OP_LINEAR || !strstr((*k)->name, check_native(c)))
-            continue;
-        struct problem q = p;
-        q.linear.w_layout = strstr((*k)->name, "panel") ? FDEC_W_PACKED : FDEC_W_STORED;
-        (*k)->expect(&q, &check_ctx(c)->device, cfg);
-        if (!(*k)->reject(&q, &check_ctx(c)->device, cfg))
-            check_band(c, *k, &q);
-    }
+    check_each_linear(c, &p, check_band);
     check_band(c, NULL, &p);
 }
 

@@ -61,6 +61,10 @@ void check_attn_random(struct check *c); /* --op random */
 void check_linear(struct check *c);
 void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
 void check_linear_stats(struct check *c); /* records for sampling */
+/* Each variant of linear that this device is made for and that can do p, W packed where it must be: check(c, k, p). Its
+ * configuration is the one it expects. */
+void check_each_linear(struct check *c, const struct problem *p,
+                       void (*check)(struct check *c, const struct kernel *k, const struct problem *p));
 void check_softmax(struct check *c);
 void check_api(struct check *c); /* refusals of the public calls, families by name */
 
