@@ -7,10 +7,7 @@
 static const char *append_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct append_problem *a = &p->append;
-    const bool f32_or_bf16 = (a->act_type == FDEC_F32 || a->act_type == FDEC_BF16) &&
-                             (a->kv.k.type == FDEC_F32 || a->kv.k.type == FDEC_BF16) &&
-                             (a->kv.v.type == FDEC_F32 || a->kv.v.type == FDEC_BF16);
-    if (!f32_or_bf16 && !d->fp16_storage)
+    if ((type_has_f16(a->act_type) || type_has_f16(a->kv.k.type) || type_has_f16(a->kv.v.type)) && !d->fp16_storage)
         return "the device does not store f16 right";
     if ((APPEND_MAX_DIM + (size_t) cfg[WG] + 1) * sizeof(float) > d->local_bytes)
         return "a head does not fit local memory";

@@ -68,18 +68,13 @@ static struct geometry geometry_of(const struct attn_problem *p, const struct sp
     };
 }
 
-static bool is_half(fdec_type t) /* what vload_half reads, or has a scale that it reads */
-{
-    return t == FDEC_F16 || t == FDEC_Q8_0;
-}
-
 static const char *reject_any(const struct problem *p, const struct device *d, const struct split_rule *r)
 {
     const struct attn_problem *a = &p->attn;
     if (p->op != OP_ATTN)
         return "not attention";
-    if (!d->fp16_storage &&
-        (is_half(a->kv.k.type) || is_half(a->kv.v.type) || is_half(a->q_type) || is_half(a->out_type)))
+    if (!d->fp16_storage && (type_has_f16(a->kv.k.type) || type_has_f16(a->kv.v.type) || type_has_f16(a->q_type) ||
+                             type_has_f16(a->out_type)))
         return "the device does not read f16 right";
     if (splits_of(a, r) > MAX_SPLITS)
         return "more than 2^20 splits";

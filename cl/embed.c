@@ -6,7 +6,7 @@
 static const char *embed_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     const fdec_type t = p->small.type;
-    if (t != FDEC_F32 && t != FDEC_BF16 && !d->fp16_storage) /* blocks have scales of f16 */
+    if (type_has_f16(t) && !d->fp16_storage)
         return "the device does not read f16 right";
     if ((size_t) cfg[WG] > row_max_wg(d))
         return "WG is over the device limit";

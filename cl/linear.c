@@ -18,8 +18,7 @@ static const char *common_reject(const struct problem *p, const struct device *d
     const int64_t limit = 1 << 30;
     if (l->m > limit || linear_rows(l) > limit || l->k > limit)
         return "M, the rows of W or K are over 2^30";
-    if ((l->w_type != FDEC_F32 || l->x_type == FDEC_F16 || l->y_type == FDEC_F16) && !d->fp16_storage &&
-        l->w_type != FDEC_BF16)
+    if ((type_has_f16(l->w_type) || type_has_f16(l->x_type) || type_has_f16(l->y_type)) && !d->fp16_storage)
         return "the device does not read f16 right";
     if (wg > d->max_wg || wg > d->max_items[0])
         return "the work-group is over the device limit";

@@ -170,6 +170,11 @@ bool type_exists(int t)
     return t >= 0 && (size_t) t < ARRAY_LEN(types);
 }
 
+bool type_has_f16(fdec_type t)
+{
+    return t != FDEC_F32 && t != FDEC_BF16;
+}
+
 bool type_is_float(fdec_type t)
 {
     return t == FDEC_F32 || t == FDEC_F16 || t == FDEC_BF16;
@@ -546,6 +551,7 @@ double problem_flops(const struct problem *p)
     switch (p->op) {
     case OP_ATTN: return attn_flops(&p->attn);
     case OP_LINEAR: return 2.0 * (double) l->m * (double) linear_rows(l) * (double) l->k;
+    case OP_LINEAR_PACK: return 0;
     case OP_SOFTMAX: return 4.0 * (double) p->softmax.rows * (double) p->softmax.cols; /* an exp counts as one */
     case OP_ROPE_APPEND: /* four products and two sums a pair */
         return 3.0 * (double) p->append.rows * (p->append.n_heads + p->append.n_kv_heads) * p->append.head_dim;
