@@ -63,11 +63,12 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
-/* Of the launches {prepare, product, after}. CPU-like variants read x as f32; all read it normalised. */
-static struct geometry product(const struct problem *p, int prepare_wg, struct launch launch)
+/* Of the launches {prepare, product, after}. CPU-like variants read x as f32, and apart in the cache (LINEAR_X_STRIDE)
+ * where they read it in more than one pass of `mr` tokens; all read it normalised. */
+static struct geometry product(const struct problem *p, int prepare_wg, int mr, struct launch launch)
 {
     const struct linear_problem *l = &p->linear;
-    const bool prepared = l->norm || (prepare_wg == 1 && l->x_type != FDEC_F32);
+    const bool prepared = l->norm || (prepare_wg == 1 && (l->x_type != FDEC_F32 || l->m > mr));
     const size_t wg = (size_t) prepare_wg;
     const size_t records = (size_t) (l->m * div_up(l->n, STATS_TILE)) * 16; /* an item for each of 16 sums */
     return (struct geometry){
@@ -78,7 +79,7 @@ static struct geometry product(const struct problem *p, int prepare_wg, struct l
                    launch,
                    {.global = {(size_t) round_up((int64_t) records, prepare_wg)}, .local = {wg}}},
         .n_splits = 1,
-        .workspace_bytes = prepared ? (size_t) (l->m * l->k) * sizeof(float) : 0,
+        .workspace_bytes = prepared ? (size_t) (l->m * LINEAR_X_STRIDE(l->k)) * sizeof(float) : 0,
     };
 }
 
@@ -119,7 +120,7 @@ static bool vec_gemv_prune(const struct problem *p, const struct device *d, cons
 static double vec_gemv_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     cfg[GEMV_WIDTH] = vec_width(d);
-    cfg[GEMV_NR] = type_block(p->linear.w_type) > 32 ? 2 : 4;
+    cfg[GEMV_NR] = 4;
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m == 1 ? 0.95 : 0.3;
@@ -132,12 +133,12 @@ static void vec_gemv_define(const struct problem *p, char *opt)
 
 static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
+    return product(p, VEC_PREPARE_WG, 1, (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
 }
 
 const struct kernel linear_vec_gemv = {
     .name = "linear/vec-gemv",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
@@ -168,10 +169,20 @@ static bool vec_flat_prune(const struct problem *p, const struct device *d, cons
 
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
+    const fdec_type t = p->linear.w_type;
     const bool wide = d->float_lanes >= 16, even = p->linear.stats || p->linear.glu != FDEC_GLU_NONE;
     cfg[FLAT_WIDTH] = vec_width(d);
-    cfg[FLAT_MR] = even ? 6 : wide || p->linear.w_type != FDEC_F32 ? 4 : 3;
-    cfg[FLAT_NR] = wide ? (even ? 4 : 6) : even ? 2 : 3;
+    if (wide && t != FDEC_F32 &&
+        p->linear.m <= 8) { /* one pass: nothing is widened, so each vector is for many tokens */
+        cfg[FLAT_MR] = 8;
+        cfg[FLAT_NR] = even || (p->linear.m > 4 && type_block(t) > 1 && t != FDEC_Q8_0) ? 2 : 3;
+    } else if (wide) {
+        cfg[FLAT_MR] = even ? 6 : 4;
+        cfg[FLAT_NR] = even ? 4 : 6;
+    } else {
+        cfg[FLAT_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
+        cfg[FLAT_NR] = even ? 2 : 3;
+    }
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m <= 64 ? 0.8 : 0.7;
@@ -184,12 +195,13 @@ static void vec_flat_define(const struct problem *p, char *opt)
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return product(p, VEC_PREPARE_WG, (struct launch){.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}});
+    const struct launch all = {.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}};
+    return product(p, VEC_PREPARE_WG, cfg[FLAT_MR], all);
 }
 
 const struct kernel linear_vec_flat = {
     .name = "linear/vec-flat",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
@@ -223,13 +235,13 @@ static struct geometry panel_geometry(const struct problem *p, const struct devi
     const int64_t most = p->linear.stats ? 1 : div_up(p->linear.m, 16 * cfg[PANEL_MR]);
     const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
     const struct launch all = {.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}};
-    return product(p, VEC_PREPARE_WG, all);
+    return product(p, VEC_PREPARE_WG, cfg[PANEL_MR], all);
 }
 
 static bool panel_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     const int sums = 2 * cfg[PANEL_MR] * cfg[PANEL_NV];
-    return !d->cpu_like || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
+    return !d->cpu_like || sums > vec_sums(d) || 3 * sums < vec_sums(d) ||
            (cfg[PANEL_MR] > p->linear.m && p->linear.m > 1);
 }
 
@@ -261,7 +273,7 @@ static void vec_gemm_define(const struct problem *p, char *opt)
 
 const struct kernel linear_vec_gemm = {
     .name = "linear/vec-gemm",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,
@@ -292,11 +304,19 @@ static bool vec_panel_prune(const struct problem *p, const struct device *d, con
 static double vec_panel_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    const bool wide = d->float_lanes >= 16, pairs = l->glu != FDEC_GLU_NONE;
-    cfg[PANEL_MR] = l->m <= 2 ? 2 : wide ? 8 : pairs ? 3 : l->m <= 3 ? 3 : 6;
-    cfg[PANEL_NV] = l->m <= 2 ? (wide ? 4 : 2) : wide || pairs || l->m <= 3 ? 2 : 1;
-    cfg[PANEL_KT] = 256;
-    cfg[PANEL_DIRECT] = l->w_type == FDEC_F32 || l->m <= cfg[PANEL_MR];
+    const bool wide = d->float_lanes >= 16, pairs = l->glu != FDEC_GLU_NONE, blocks = type_block(l->w_type) > 1;
+    if (wide && (l->w_type == FDEC_F32 || (blocks && l->m <= 2))) {
+        cfg[PANEL_MR] = blocks ? 2 : 4;
+        cfg[PANEL_NV] = 4;
+    } else if (wide) { /* what is taken apart is for many tokens */
+        cfg[PANEL_MR] = pairs ? 4 : 8;
+        cfg[PANEL_NV] = pairs ? 2 : 1;
+    } else {
+        cfg[PANEL_MR] = l->m <= 2 ? 2 : pairs || l->m <= 3 ? 3 : 6;
+        cfg[PANEL_NV] = pairs || l->m <= 3 ? 2 : 1;
+    }
+    cfg[PANEL_KT] = wide ? 1024 : 256;
+    cfg[PANEL_DIRECT] = wide || l->w_type == FDEC_F32 || l->m <= cfg[PANEL_MR];
     return d->cpu_like ? 0.9 : 0.02;
 }
 
@@ -307,14 +327,14 @@ static void vec_panel_define(const struct problem *p, char *opt)
 
 const struct kernel linear_vec_panel = {
     .name = "linear/vec-panel",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_panel"},
     .params = {[PANEL_MR] = PARAM(MR, 2, 3, 4, 6, 8),
                [PANEL_NV] = PARAM(NV, 1, 2, 3, 4),
-               [PANEL_KT] = PARAM(KT, 256),
+               [PANEL_KT] = PARAM(KT, 256, 1024),
                [PANEL_DIRECT] = PARAM(DIRECT, 0, 1)},
     .reject = vec_panel_reject,
     .prune = vec_panel_prune,
@@ -359,7 +379,7 @@ static struct geometry wg_gemv_geometry(const struct problem *p, const struct de
 {
     (void) d;
     const size_t groups = (size_t) div_up(linear_rows(&p->linear), cfg[WGV_NR]), wg = (size_t) cfg[WGV_WG];
-    return product(p, WG_PREPARE_WG, (struct launch){.global = {groups * wg}, .local = {wg}});
+    return product(p, WG_PREPARE_WG, 1, (struct launch){.global = {groups * wg}, .local = {wg}});
 }
 
 const struct kernel linear_wg_gemv = {
@@ -433,7 +453,7 @@ static struct geometry wg_flat_geometry(const struct problem *p, const struct de
     const size_t wg = wg_flat_items(cfg);
     const size_t rows = (size_t) div_up(linear_rows(l), cfg[WGF_TN]), tokens = (size_t) div_up(l->m, cfg[WGF_TM]);
     const int n_splits = (int) MIN((int64_t) cfg[WGF_SPLITK], div_up(l->k, cfg[WGF_TK]));
-    struct geometry g = product(p, WG_PREPARE_WG,
+    struct geometry g = product(p, WG_PREPARE_WG, 1,
                                 (struct launch){.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}});
     g.n_splits = n_splits;
     if (n_splits > 1) {
@@ -504,7 +524,7 @@ static struct geometry wg_gemm_geometry(const struct problem *p, const struct de
     (void) d;
     const size_t rows = (size_t) div_up(linear_rows(&p->linear), cfg[TILE_TILE]);
     const size_t tokens = (size_t) div_up(p->linear.m, cfg[TILE_TILE]), wg = tile_items(cfg);
-    return product(p, WG_PREPARE_WG, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
+    return product(p, WG_PREPARE_WG, 1, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
 }
 
 const struct kernel linear_wg_gemm = {

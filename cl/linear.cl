@@ -19,7 +19,8 @@
  * STATS 1: records of each tile of 256 columns of y as well. On CPUs by the work-item that has just made them, which
  * takes whole tiles of 256 rows; on GPUs by linear_after.
  *
- * Work: [M, K] f32 of x where x is prepared (linear_prepare: converted, normalised), then n_splits [M, rows] f32. */
+ * Work: [M, LINEAR_X_STRIDE(K)] f32 of x where x is prepared (linear_prepare: converted, normalised), then n_splits
+ * [M, rows] f32. */
 #define EXP_WIDTH 1
 #include "exp.h"
 #ifndef WIDTH
@@ -134,8 +135,8 @@ INLINE global const W_T *w_row_of(const struct args *a, int row)
 /* Of what the product reads. */
 INLINE global const float *x_row_of(const struct args *a, int token)
 {
-    global const float *x = a->prepared ? a->work : (global const float *) a->x;
-    return x + (size_t) min(token, a->m - 1) * a->k;
+    const size_t t = min(token, a->m - 1);
+    return a->prepared ? a->work + t * LINEAR_X_STRIDE(a->k) : (global const float *) a->x + t * a->k;
 }
 
 /* scale * sum + bias, capped. */
@@ -233,18 +234,19 @@ kernel void linear_prepare(LINEAR_ARGS)
     TAKE_ARGS(a)
     local float part[PREPARE_WG];
     const int item = get_local_id(0);
-    const size_t at = get_group_id(0) * (size_t) a.k;
+    global const X_T *x = a.x + get_group_id(0) * (size_t) a.k;
+    global float *to = a.work + get_group_id(0) * (size_t) LINEAR_X_STRIDE(a.k);
     float factor = 1.0f;
     if (a.norm) {
         float sum[16] = {0.0f};
         const int whole = a.k / 16 * 16;
         for (int i = item * 16; i < whole; i += PREPARE_WG * 16)
             UNROLL for (int l = 0; l < 16; l++) {
-                const float v = GET(X_TYPE, a.x + at + i + l);
+                const float v = GET(X_TYPE, x + i + l);
                 sum[l] = fma(v, v, sum[l]);
             }
         for (int i = whole + item; i < a.k; i += PREPARE_WG) {
-            const float v = GET(X_TYPE, a.x + at + i);
+            const float v = GET(X_TYPE, x + i);
             sum[0] = fma(v, v, sum[0]);
         }
         UNROLL for (int step = 8; step > 0; step /= 2)
@@ -258,8 +260,8 @@ kernel void linear_prepare(LINEAR_ARGS)
         factor = 1.0f / sqrt(total / a.k + a.eps);
     }
     for (int i = item; i < a.k; i += PREPARE_WG) {
-        const float v = GET(X_TYPE, a.x + at + i);
-        a.work[at + i] = a.norm ? v * factor * a.norm[i] : v;
+        const float v = GET(X_TYPE, x + i);
+        to[i] = a.norm ? v * factor * a.norm[i] : v;
     }
 }
 #endif

@@ -6,6 +6,10 @@
 #define LINEAR_H
 #include "common.h"
 
+/* Elements from row to row of x in `work`: an odd number of cache lines. Rows of a power of two bytes lie on the same
+ * few sets of a cache, with those of W, and push each other out of it. */
+#define LINEAR_X_STRIDE(k) ((((k) + 15) / 16 | 1) * 16)
+
 #define LINEAR_BUFFERS(X) \
     X(const X_T, x)        /* [M, K] */ \
     X(const W_T, w)        /* [N, K], or all weights in panels: linear_panel.cl */ \
@@ -28,7 +32,7 @@
     X(i32, n2)       /* rows of w2; 0 with GLU */ \
     X(i32, n3) \
     X(i32, k) \
-    X(i32, prepared) /* 1: the product reads x [M, K] f32 in work */ \
+    X(i32, prepared) /* 1: the product reads x in work: [M, LINEAR_X_STRIDE(K)] f32 */ \
     X(i32, n_splits) /* geometry.n_splits: parts of K */ \
     X(f32, eps) \
     X(f32, scale) \

@@ -52,18 +52,20 @@ INLINE float16 panel_scales(global const uchar *block)
     return load_f16((global const half *) block, 0, 0);
 }
 
-/* Columns c and c + 1, c + 2, ... of q8_0 lie one after the other; of q4_0 those of the lower and the upper half of
- * the block share a byte. */
-INLINE float16 quants_q8_0(global const uchar *block, int c)
+/* Columns c and c + 16 of a block, less their scales. */
+INLINE void column_pair_q8_0(global const uchar *block, int c, float16 *low, float16 *high)
 {
-    return convert_float16(vload16(c, (global const char *) block + 32));
+    *low = convert_float16(as_char16(quant_bytes(block + 32 + c * 16)));
+    *high = convert_float16(as_char16(quant_bytes(block + 32 + (c + 16) * 16)));
 }
 
-INLINE float16 quants_q4_0(global const uchar *block, int c)
+INLINE void column_pair_q4_0(global const uchar *block, int c, float16 *low, float16 *high)
 {
-    const int16 both = convert_int16(vload16(c & 15, block + 32));
-    return convert_float16((c < 16 ? both & 15 : both >> 4) - 8);
+    const uint16 both = quant_ints(block + 32 + c * 16);
+    *low = quant_low(both & 15, 8.0f);
+    *high = quant_high(both & 0xf0, 8.0f);
 }
+#define COLUMN_PAIR(block, c, low, high) PASTE(column_pair_, W_TYPE)(block, c, low, high)
 #endif
 #endif
 
@@ -108,9 +110,12 @@ INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0,
 #if IS_BLOCKS
         ROLL for (int b = 0; b < columns; b += 32, at += PANEL_UNITS(32)) {
             const float16 d = panel_scales(at);
-            ROLL for (int half_block = 0; half_block < 32; half_block += 16)
-                UNROLL for (int c = 0; c < 16; c++)
-                    wide[b + half_block + c][v] = PASTE(quants_, W_TYPE)(at, half_block + c) * d;
+            UNROLL for (int c = 0; c < 16; c++) {
+                float16 low, high;
+                COLUMN_PAIR(at, c, &low, &high);
+                wide[b + c][v] = low * d;
+                wide[b + c + 16][v] = high * d;
+            }
         }
 #else
         for (int c = 0; c < columns; c++)
@@ -150,6 +155,9 @@ INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0,
 #define STREAM_BYTES(columns) (W_UNITS(columns) * (int) sizeof(W_T))
 #endif
 
+/* Columns between two questions. */
+#define ASK_COLUMNS (IS_BLOCKS ? 8 : 4)
+
 struct cursor {
     size_t line;
     int panel, k0, n_lines; /* the tile's; lines of a stream */
@@ -182,7 +190,7 @@ INLINE void ask(const struct args *a, struct cursor *c)
 {
 #if HAVE_PREFETCH
     for (c->credit += c->lines; c->credit >= c->steps && c->left; c->credit -= c->steps) {
-        __builtin_prefetch((const void *) c->line, 0, 3);
+        __builtin_prefetch((const void *) c->line, 0, 2);
         c->line += 64;
         if (--c->left == 0 && ++c->stream < STREAMS) {
             c->line = stream_at(a, c);
@@ -226,6 +234,39 @@ INLINE void add_column_from(const int tokens, float16 *acc, global const float *
 }
 #endif
 
+#if DIRECT && IS_BLOCKS
+/* The same of the block at column b. With few sums in registers there is room for those of a block, and only they are
+ * multiplied by its scales; else every column is. */
+INLINE void add_block(const struct args *a, const int tokens, float16 *acc, global const float *const *x_row,
+                      SOURCE from, int b, struct cursor *next)
+{
+    const bool later = MR * NV <= 8;
+    float16 d[NV], sum[MR * NV];
+    UNROLL for (int v = 0; v < NV; v++)
+        d[v] = panel_scales(from[v] + PANEL_UNITS(b));
+    UNROLL for (int i = 0; i < MR * NV; i++)
+        sum[i] = later ? (float16) 0.0f : acc[i];
+    ROLL for (int at = 0; at < 16; at += ASK_COLUMNS / 2) {
+        ask(a, next);
+        UNROLL for (int c = at; c < at + ASK_COLUMNS / 2; c++) {
+            float16 low[NV], high[NV];
+            UNROLL for (int v = 0; v < NV; v++) {
+                COLUMN_PAIR(from[v] + PANEL_UNITS(b), c, &low[v], &high[v]);
+                if (!later) {
+                    low[v] *= d[v];
+                    high[v] *= d[v];
+                }
+            }
+            add_column(tokens, sum, x_row, b + c, low);
+            add_column(tokens, sum, x_row, b + c + 16, high);
+        }
+    }
+    UNROLL for (int i = 0; i < MR * NV; i++)
+        if (i < tokens * NV)
+            acc[i] = later ? fma(d[i % NV], sum[i], acc[i]) : sum[i];
+}
+#endif
+
 /* sums[t][v] += x_row[t] . panel v over `columns` columns, for t < tokens; from: column 0 of them. */
 INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, global const float *const *x_row,
                         SOURCE from, int columns, struct cursor *next)
@@ -234,26 +275,13 @@ INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, g
     UNROLL for (int i = 0; i < MR * NV; i++)
         acc[i] = sums[i];
 #if DIRECT && IS_BLOCKS
-    ROLL for (int b = 0; b < columns; b += 32) {
-        float16 d[NV];
-        UNROLL for (int v = 0; v < NV; v++)
-            d[v] = panel_scales(from[v] + PANEL_UNITS(b));
-        ROLL for (int half_block = 0; half_block < 32; half_block += 16)
-            ROLL for (int q = 0; q < 16; q += 4) {
-                ask(a, next);
-                UNROLL for (int c = 0; c < 4; c++) {
-                    float16 w[NV];
-                    UNROLL for (int v = 0; v < NV; v++)
-                        w[v] = PASTE(quants_, W_TYPE)(from[v] + PANEL_UNITS(b), half_block + q + c) * d[v];
-                    add_column(tokens, acc, x_row, b + half_block + q + c, w);
-                }
-            }
-    }
+    ROLL for (int b = 0; b < columns; b += 32)
+        add_block(a, tokens, acc, x_row, from, b, next);
 #else
-    const int whole = columns / 4 * 4;
-    ROLL for (int c4 = 0; c4 < whole; c4 += 4) {
+    const int whole = columns / ASK_COLUMNS * ASK_COLUMNS;
+    ROLL for (int at = 0; at < whole; at += ASK_COLUMNS) {
         ask(a, next);
-        UNROLL for (int c = c4; c < c4 + 4; c++)
+        UNROLL for (int c = at; c < at + ASK_COLUMNS; c++)
             add_column_from(tokens, acc, x_row, from, c);
     }
     ROLL for (int c = whole; c < columns; c++)
@@ -330,7 +358,7 @@ INLINE void tile_of(const struct args *a, int first, int m0, int n_tokens)
         const int columns = min(k - k0, KT);
         const bool last = k0 + columns >= k;
         struct cursor next = cursor_at(a, last ? first + NV : first, last ? 0 : k0 + columns,
-                                       last ? min(k, KT) : min(k - k0 - columns, KT), passes * ((columns + 3) / 4));
+                                       last ? min(k, KT) : min(k - k0 - columns, KT), passes * ((columns + ASK_COLUMNS - 1) / ASK_COLUMNS));
 #if DIRECT
         global const W_T *from[NV];
         UNROLL for (int v = 0; v < NV; v++)

@@ -5,41 +5,34 @@
  * vectors of sums in registers, along K, and one horizontal sum each at the end: each vector of W is loaded (converted,
  * dequantised) once for MR tokens, each vector of x once for NR rows. Tokens are dealt out evenly over as few passes as
  * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. With more
- * than one pass a tile of W is left column-wise every KT columns, while it is in the nearest cache; the sums of the
- * passes wait in private memory, and every pass prefetches its share of the next tile. What is not float32 is widened
- * into private memory there, once for all passes. With MR = 1 it is the GEMV.
+ * than one pass a tile of W is left column-wise while it is in a near cache; the sums of the passes wait in private
+ * memory, and every pass prefetches its share of the next tile. What is not float32 is widened into private memory
+ * there, KT columns at a time, once for all passes: f16 and bf16 by the first of them. With MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
-/* From how many passes on a tile is widened: blocks always are, one code that takes them apart and not one for every
- * number of tokens. */
-#if MR == 1 || IS_F32(W_TYPE)
-#define WIDEN 0
-#elif IS_BLOCKS
-#define WIDEN 1
+#if MR > 1 && !IS_F32(W_TYPE)
+#define WIDEN 1 /* with more than one pass */
 #else
-#define WIDEN 2
+#define WIDEN 0
 #endif
-#define PASSES 16  /* MR*PASSES tokens use a tile of W before it is left */
-#define KT     512 /* a multiple of every block */
+#define PASSES 16    /* MR*PASSES tokens use a tile of W before it is left */
+#define FAR_PASSES 2 /* up to so many wait for W, more for arithmetic */
+#define KT 4096      /* columns of a tile, if there is more than one pass: whole blocks */
 
-/* Columns whose arithmetic is one piece without a branch; a block of 32 is one, so that its scale is read once. */
-#define STEP         (!IS_BLOCKS ? WIDTH : W_BLOCK < 64 ? W_BLOCK : 64)
-#define LINE_STEPS   (W_BLOCK > 64 ? 1 : (64 * W_BLOCK / (W_UNITS(W_BLOCK) * (int) sizeof(W_T)) + STEP - 1) / STEP)
-#define LINE_COLUMNS (LINE_STEPS * STEP) /* in a cache line, about */
-#define LINE_UNITS   (W_UNITS(KT) * LINE_COLUMNS / KT)
+/* Columns whose arithmetic is one piece without a branch; as many of them as a cache line has, whose next are asked for
+ * at a time. */
+#define STEP       (IS_BLOCKS ? W_BLOCK : WIDTH)
+#define STEP_BYTES ((int) (W_UNITS(STEP) * sizeof(W_T)))
+#define LINE_STEPS (STEP_BYTES > 32 ? 1 : STEP_BYTES > 16 ? 2 : 4)
+#define LINES      ((LINE_STEPS * STEP_BYTES + 63) / 64)
+#define COLUMNS    (LINE_STEPS * STEP)
 
 typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 #define X_AT(p, i) (*(global const vec_any *) ((p) + (i)))
-#define W_VEC_f32(row, i, s) X_AT(row, (i) + (s) * WIDTH)
-#define W_VEC_f16(row, i, s) load_f16((row) + (i), s, 0)
-#define W_VEC_bf16(row, i, s) load_bf16((row) + (i), s, 0)
-#if IS_BLOCKS
-/* Vector s of the step at column i. */
-#define W_VEC(row, i, s) \
-    PASTE(quant_, W_TYPE)((row) + W_UNITS((i) / W_BLOCK * W_BLOCK), (STEP < W_BLOCK ? (i) % W_BLOCK / WIDTH : 0) + (s))
-#else
-#define W_VEC(row, i, s) PASTE(W_VEC_, W_TYPE)(row, i, s)
-#endif
+#define W_VEC_f32(row, i) X_AT(row, i)
+#define W_VEC_f16(row, i) load_f16((row) + (i), 0, 0)
+#define W_VEC_bf16(row, i) load_bf16((row) + (i), 0, 0)
+#define W_VEC(row, i) PASTE(W_VEC_, W_TYPE)(row, i)
 
 #if !IS_BLOCKS
 constant int lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -51,7 +44,7 @@ constant int lane_numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
         const ivec_w lane = PASTE(vload, WIDTH)(0, lane_numbers); \
         float v[WIDTH]; \
         if (k >= WIDTH) \
-            return select((vec) 0.0f, LOAD(row, k - WIDTH, 0), lane >= WIDTH - k % WIDTH); \
+            return select((vec) 0.0f, LOAD(row, k - WIDTH), lane >= WIDTH - k % WIDTH); \
         ROLL for (int i = 0; i < WIDTH; i++) v[i] = i < k ? GET_ONE(row + i) : 0.0f; \
         return PASTE(vload, WIDTH)(0, v); \
     }
@@ -72,104 +65,191 @@ INLINE float sum_lanes(vec v)
     return c.lo + c.hi;
 }
 
-/* What is to be prefetched in a pass: a line of each row every `every` lines that are used (0: nothing), from `at` on,
- * counted from the start of each row. */
+/* What is to be prefetched in a pass: the lines of each row every `every` times that so many are used (0: nothing), from
+ * `at` on, counted from the start of each row. far: into the second cache, which can wait for more lines at a time than
+ * the first; near where W has time, being used often. */
 struct ahead {
     size_t at;
     int every;
+    bool far;
 };
 
-/* Rows of a tile: as they lie in memory, or KT columns of them, from k0 on, in private memory as float32. */
+/* Rows of a tile: as they lie in memory, and room for KT columns of them, from k0 on, in private memory as float32. */
 struct rows {
     global const W_T *at[NR];
-    const vec *wide; /* [NR][KT / WIDTH] */
+    float *wide; /* [NR][KT] */
     int k0;
 };
 
-INLINE vec w_vec(const bool is_wide, const struct rows *w, int r, int i, int s)
+/* Where W is read: from its rows; from its rows, which are widened on the way; wide. */
+enum source { ROWS, WIDENING, WIDE };
+
+INLINE vec *wide_at(const struct rows *w, int r, int i)
 {
-    return is_wide ? w->wide[r * (KT / WIDTH) + (i - w->k0) / WIDTH + s] : W_VEC(w->at[r], i, s);
+    return (vec *) (w->wide + r * KT + i - w->k0);
+}
+
+/* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on, of which wv are the rows'. */
+INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_row, const vec *wv, int i)
+{
+    UNROLL for (int t = 0; t < MR; t++)
+        if (t < tokens) {
+            const vec xv = X_AT(x_row[t], i);
+            UNROLL for (int r = 0; r < NR; r++)
+                acc[t * NR + r] = fma(xv, wv[r], acc[t * NR + r]);
+        }
+}
+
+#if IS_BLOCKS
+#define GROUP_VECS ((W_BLOCK < 64 ? W_BLOCK : 64) / WIDTH)
+#define WHOLE(block, g, v)    PASTE(whole_, W_TYPE)(block, g, v)
+#define ELEMENT(s, q, g, v)   PASTE(element_, W_TYPE)(s, q, g, v)
+#define SCALES(block, s)      PASTE(scales_, W_TYPE)(block, s)
+
+/* A block of each row. */
+INLINE void add_blocks(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
+{
+    global const uchar *block[NR];
+    struct quant_scales scales[NR];
+    UNROLL for (int r = 0; r < NR; r++) {
+        block[r] = w->at[r] + W_UNITS((uint) i);
+        SCALES(block[r], &scales[r]);
+    }
+#if W_BLOCK == 32 && PASTE(IS_SCALED_, W_TYPE) && MR == 1
+    vec sum[NR];
+    UNROLL for (int r = 0; r < NR; r++)
+        sum[r] = X_AT(x_row[0], i) * WHOLE(block[r], 0, 0);
+    UNROLL for (int v = 1; v < GROUP_VECS; v++)
+        UNROLL for (int r = 0; r < NR; r++)
+            sum[r] = fma(X_AT(x_row[0], i + v * WIDTH), WHOLE(block[r], 0, v), sum[r]);
+    UNROLL for (int r = 0; r < NR; r++)
+        acc[r] = fma(scales[r].d, sum[r], acc[r]);
+#else
+    ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++)
+        UNROLL for (int v = 0; v < GROUP_VECS; v++) {
+            vec wv[NR];
+            UNROLL for (int r = 0; r < NR; r++)
+                wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v);
+            add_vector(tokens, acc, x_row, wv, i + g * 64 + v * WIDTH);
+        }
+#endif
+}
+
+/* Columns k0..k1-1 of all rows to private memory. */
+INLINE void widen(const struct rows *w, int k0, int k1)
+{
+    ROLL for (int r = 0; r < NR; r++)
+        ROLL for (int i = k0; i < k1; i += W_BLOCK) {
+            global const uchar *block = w->at[r] + W_UNITS((uint) i);
+            struct quant_scales scales;
+            SCALES(block, &scales);
+            ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++)
+                UNROLL for (int v = 0; v < GROUP_VECS; v++)
+                    *wide_at(w, r, i + g * 64 + v * WIDTH) = ELEMENT(&scales, WHOLE(block, g, v), g, v);
+        }
+}
+#else
+/* A vector of each row. */
+INLINE void add_elements(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
+                         const struct rows *w, int i)
+{
+    vec wv[NR];
+    UNROLL for (int r = 0; r < NR; r++) {
+        wv[r] = W_VEC(w->at[r], i);
+        if (source == WIDENING)
+            *wide_at(w, r, i) = wv[r];
+    }
+    add_vector(tokens, acc, x_row, wv, i);
+}
+
+/* acc[t][r] += the last k1 % WIDTH columns. */
+INLINE void add_tail(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
+                     const struct rows *w, int whole, int k1)
+{
+    vec xv[MR];
+    UNROLL for (int t = 0; t < MR; t++)
+        if (t < tokens)
+            xv[t] = x_tail(x_row[t], k1);
+    UNROLL for (int r = 0; r < NR; r++) {
+        const vec wv = source == WIDE ? *wide_at(w, r, whole) : w_tail(w->at[r], k1);
+        if (source == WIDENING)
+            *wide_at(w, r, whole) = wv;
+        UNROLL for (int t = 0; t < MR; t++)
+            if (t < tokens)
+                acc[t * NR + r] = fma(xv[t], wv, acc[t * NR + r]);
+    }
+}
+#endif
+
+INLINE void add_wide(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
+{
+    vec wv[NR];
+    UNROLL for (int r = 0; r < NR; r++)
+        wv[r] = *wide_at(w, r, i);
+    add_vector(tokens, acc, x_row, wv, i);
 }
 
 /* acc[t][r] += x_row[t] . row r over the STEP columns from i on. */
-INLINE void add_step(const int tokens, const bool is_wide, vec *acc, global const float *const *x_row,
+INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
                      const struct rows *w, int i)
 {
-    UNROLL for (int s = 0; s < STEP / WIDTH; s++) {
-        vec wv[NR];
-        UNROLL for (int r = 0; r < NR; r++)
-            wv[r] = w_vec(is_wide, w, r, i, s);
-        UNROLL for (int t = 0; t < MR; t++)
-            if (t < tokens) {
-                const vec xv = X_AT(x_row[t], i + s * WIDTH);
-                UNROLL for (int r = 0; r < NR; r++)
-                    acc[t * NR + r] = fma(xv, wv[r], acc[t * NR + r]);
-            }
-    }
-}
-
-/* Columns k0..k1-1 of all rows to private memory; the last K % WIDTH as w_tail() has them. */
-INLINE void widen(vec *wide, const struct rows *w, int k0, int k1)
-{
-    const int whole = k0 + (k1 - k0) / STEP * STEP;
-    ROLL for (int r = 0; r < NR; r++) {
-        for (int i = k0; i < whole; i += STEP)
-            UNROLL for (int s = 0; s < STEP / WIDTH; s++)
-                wide[r * (KT / WIDTH) + (i - k0) / WIDTH + s] = W_VEC(w->at[r], i, s);
-#if !IS_BLOCKS
-        if (whole < k1)
-            wide[r * (KT / WIDTH) + (whole - k0) / WIDTH] = w_tail(w->at[r], k1);
+    if (source == WIDE)
+        ROLL for (int j = i; j < i + STEP; j += STEP < 32 ? WIDTH : 32)
+            UNROLL for (int v = 0; v < 32; v += WIDTH)
+                if (v == 0 || STEP >= 32)
+                    add_wide(tokens, acc, x_row, w, j + v);
+#if IS_BLOCKS
+    if (source == ROWS)
+        add_blocks(tokens, acc, x_row, w, i);
+#else
+    if (source != WIDE)
+        add_elements(tokens, source, acc, x_row, w, i);
 #endif
-    }
 }
 
-/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, for t < tokens; k1 is K or k1 - k0 a multiple of KT. */
-INLINE void add_dots(const int tokens, const bool is_wide, vec *sums, global const float *const *x_row,
+/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, for t < tokens; k1 is K or k1 - k0 a multiple of COLUMNS. */
+INLINE void add_dots(const int tokens, const enum source source, vec *sums, global const float *const *x_row,
                      const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     vec acc[MR * NR];
     UNROLL for (int i = 0; i < MR * NR; i++)
         acc[i] = k0 ? sums[i] : (vec) 0.0f;
-    const int lines = k0 + (k1 - k0) / LINE_COLUMNS * LINE_COLUMNS, whole = k0 + (k1 - k0) / STEP * STEP;
+    const int lines = k0 + (k1 - k0) / COLUMNS * COLUMNS, whole = k0 + (k1 - k0) / STEP * STEP;
     int wait = ahead.every;
-    for (int i = k0; i < lines; i += LINE_COLUMNS) {
+    for (int i = k0; i < lines; i += COLUMNS) {
 #if HAVE_PREFETCH
         if (--wait == 0) {
-            UNROLL for (int r = 0; r < NR; r++)
-                __builtin_prefetch((const void *) (size_t) (w->at[r] + ahead.at));
-            ahead.at += LINE_UNITS;
+            UNROLL for (int l = 0; l < LINES; l++)
+                if (ahead.far)
+                    UNROLL for (int r = 0; r < NR; r++)
+                        __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 2);
+                else
+                    UNROLL for (int r = 0; r < NR; r++)
+                        __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 3);
+            ahead.at += W_UNITS(COLUMNS);
             wait = ahead.every;
         }
 #endif
         UNROLL for (int step = 0; step < LINE_STEPS; step++)
-            add_step(tokens, is_wide, acc, x_row, w, i + step * STEP);
+            add_step(tokens, source, acc, x_row, w, i + step * STEP);
     }
     ROLL for (int i = lines; i < whole; i += STEP)
-        add_step(tokens, is_wide, acc, x_row, w, i);
+        add_step(tokens, source, acc, x_row, w, i);
 #if !IS_BLOCKS
-    if (whole < k1) {
-        vec xv[MR];
-        UNROLL for (int t = 0; t < MR; t++)
-            if (t < tokens)
-                xv[t] = x_tail(x_row[t], k1);
-        UNROLL for (int r = 0; r < NR; r++) {
-            const vec wv = is_wide ? w_vec(true, w, r, whole, 0) : w_tail(w->at[r], k1);
-            UNROLL for (int t = 0; t < MR; t++)
-                if (t < tokens)
-                    acc[t * NR + r] = fma(xv[t], wv, acc[t * NR + r]);
-        }
-    }
+    if (whole < k1)
+        add_tail(tokens, source, acc, x_row, w, whole, k1);
 #endif
     UNROLL for (int i = 0; i < MR * NR; i++)
         if (i < tokens * NR)
             sums[i] = acc[i];
 }
 
-INLINE void add_dots_of(int tokens, const bool is_wide, vec *sums, global const float *const *x_row,
+/* Of several passes none has less than half of MR. */
+INLINE void add_dots_of(int tokens, const enum source source, vec *sums, global const float *const *x_row,
                         const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     switch (tokens) {
-#define CASE(n) case n: add_dots(n, is_wide, sums, x_row, w, k0, k1, ahead); break;
+#define CASE(n) case n: if (source == ROWS || 2 * n >= MR) add_dots(n, source, sums, x_row, w, k0, k1, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
     }
@@ -179,37 +259,44 @@ INLINE void add_dots_of(int tokens, const bool is_wide, vec *sums, global const 
 INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool is_last)
 {
     vec sums[PASSES * MR * NR];
+    struct rows w;
+    const int passes = (n_tokens + MR - 1) / MR, k = a->k;
+    const bool is_wide = WIDEN && passes > 1;
+    const int kt = passes == 1 ? k : KT;
 #if WIDEN
     vec wide[NR * (KT / WIDTH)];
+    w.wide = (float *) wide;
 #endif
-    struct rows w;
-    const int passes = (n_tokens + MR - 1) / MR, k = a->k, kt = passes == 1 && WIDEN != 1 ? k : KT;
     UNROLL for (int r = 0; r < NR; r++)
         w.at[r] = w_row_of(a, tile * NR + r);
     for (int k0 = 0; k0 < k; k0 += kt) {
         const int k1 = min(k - k0, kt) + k0;
         struct ahead ahead;
         ahead.every = k1 < k || !is_last ? passes : 0;
-#if WIDEN
-        w.wide = wide, w.k0 = k0;
-        if (passes >= WIDEN)
-            widen(wide, &w, k0, k1);
+        ahead.far = passes <= FAR_PASSES;
+        w.k0 = k0;
+#if WIDEN && IS_BLOCKS
+        if (is_wide)
+            widen(&w, k0, k1);
 #endif
         for (int pass = 0; pass < passes; pass++) {
             const int first = n_tokens * pass / passes, tokens = n_tokens * (pass + 1) / passes - first;
             const size_t next = k1 < k ? W_UNITS((size_t) k1) : (size_t) (GLU ? NR / 2 : NR) * W_UNITS((size_t) k);
+            vec *const sum = sums + pass * MR * NR;
             global const float *x_row[MR];
             UNROLL for (int t = 0; t < MR; t++)
                 x_row[t] = x_row_of(a, m0 + first + t);
-            ahead.at = next + (size_t) pass * (kt / LINE_COLUMNS) / passes * LINE_UNITS;
+            ahead.at = next + (size_t) pass * (kt / COLUMNS) / passes * W_UNITS(COLUMNS);
 #if WIDEN
-            if (passes >= WIDEN)
-                add_dots_of(tokens, true, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
+            if (is_wide && (pass || IS_BLOCKS))
+                add_dots_of(tokens, WIDE, sum, x_row, &w, k0, k1, ahead);
+#if !IS_BLOCKS
+            else if (is_wide)
+                add_dots_of(tokens, WIDENING, sum, x_row, &w, k0, k1, ahead);
 #endif
-#if WIDEN != 1
-            if (!WIDEN || passes < WIDEN)
-                add_dots_of(tokens, false, sums + pass * MR * NR, x_row, &w, k0, k1, ahead);
 #endif
+            if (!is_wide)
+                add_dots_of(tokens, ROWS, sum, x_row, &w, k0, k1, ahead);
         }
     }
     ROLL for (int t = 0; t < n_tokens; t++) {

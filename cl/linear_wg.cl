@@ -38,10 +38,10 @@ PIECE(x_piece_f32, f32)
 
 INLINE float8 x_piece(const struct args *a, int token, int column, bool aligned)
 {
-    const size_t at = (size_t) min(token, a->m - 1) * a->k;
+    const size_t t = min(token, a->m - 1);
     if (a->prepared)
-        return x_piece_f32(a->work + at, column, a->k, aligned);
-    return x_piece_raw(a->x + at, column, a->k, aligned);
+        return x_piece_f32(a->work + t * LINEAR_X_STRIDE(a->k), column, a->k, aligned);
+    return x_piece_raw(a->x + t * a->k, column, a->k, aligned);
 }
 
 /* Whether rows of k elements are whole aligned pieces of 8. The same answer in every work-item. */
@@ -59,7 +59,7 @@ INLINE bool x_aligned(const struct args *a)
 /* [n_splits, M, rows] */
 INLINE global float *partials(const struct args *a)
 {
-    return a->work + (a->prepared ? (size_t) a->m * a->k : 0);
+    return a->work + (a->prepared ? (size_t) a->m * LINEAR_X_STRIDE(a->k) : 0);
 }
 
 /* sum + x . w, in order. */

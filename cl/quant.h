@@ -26,7 +26,15 @@
  *
  * An element is the exact value rounded once, so that every device and every order of contraction gives the same bits:
  * an f16 has 11 bits, scales at most 7, q at most 5 beside its sign (or is a power of two), so all products are exact
- * in float32, and the sum of two is rounded in one fma. All are multiples of 2^-24: no float32 is subnormal. */
+ * in float32, and the sum of two is rounded in one fma. All are multiples of 2^-24: no float32 is subnormal.
+ *
+ * Of a block of type T, in vectors of WIDTH; g: a group of 64 columns of a block of 256, else 0; v: a vector of the
+ * group, a constant after unrolling:
+ *     whole_T(block, g, v)       q, or q - 8, q - 16, q - 32, exactly
+ *     scales_T(block, &s)        what it is multiplied by and what is added, of the whole block
+ *     element_T(&s, q, g, v)     the elements
+ *     scale_T(&s, g, v)          where nothing is added (IS_SCALED_T): elements are scale * q
+ *     quant_T(block, v)          vector v of the block */
 #ifndef QUANT_H
 #define QUANT_H
 #include "load.h"
@@ -61,134 +69,235 @@
 #define UNITS_q6_k(n) ((n) / BLOCK_q6_k * BYTES_q6_k)
 
 typedef PASTE(uchar, WIDTH) bvec;
-typedef PASTE(char, WIDTH) cvec;
-typedef PASTE(short, WIDTH) svec;
+
+#define IS_SCALED_q8_0 1
+#define IS_SCALED_q4_0 1
+#define IS_SCALED_q4_1 0
+#define IS_SCALED_q5_0 1
+#define IS_SCALED_q5_1 0
+#define IS_SCALED_q4_k 0
+#define IS_SCALED_q5_k 0
+#define IS_SCALED_q6_k 1
 
 #if WIDTH == 4
-#define LANE_BITS (hvec)(1, 2, 4, 8)
+#define LANE_BITS (uvec)(1, 2, 4, 8)
 #define QUANT_PAIRS 2
 #elif WIDTH == 8
-#define LANE_BITS (hvec)(1, 2, 4, 8, 16, 32, 64, 128)
+#define LANE_BITS (uvec)(1, 2, 4, 8, 16, 32, 64, 128)
 #define QUANT_PAIRS 4
 #else
-#define LANE_BITS (hvec)(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+#define LANE_BITS (uvec)(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 #define QUANT_PAIRS 8
 #endif
 
-/* WIDTH bytes at an even address. A GPU's compiler does not know that it is even, and would load them one by one. */
+/* WIDTH bytes at an even address. A GPU's compiler does not know that it is even, and would load them one by one; PoCL
+ * does so with some vloads. */
+typedef bvec bvec_any __attribute__((aligned(2)));
 INLINE bvec quant_bytes(global const uchar *p)
 {
 #if defined(WG) && WG > 1
     return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (global const ushort *) p));
 #else
-    return PASTE(vload, WIDTH)(0, p);
+    return *(global const bvec_any *) p;
 #endif
 }
+
+/* The bytes at p, which is even, as 32 bits each. */
+INLINE uvec quant_ints(global const uchar *p)
+{
+    return PASTE(convert_uint, WIDTH)(quant_bytes(p));
+}
+
+/* n - less for an integer n below 2^23 in the bits of `low`: it is the mantissa's, and no conversion is needed. `high`
+ * has n in its upper bits, above four that are 0: there a mantissa of 2^19 has its ones. */
+INLINE vec quant_low(uvec low, float less)
+{
+    return PASTE(as_float, WIDTH)(low | 0x4b000000u) - (0x1p23f + less);
+}
+
+INLINE vec quant_high(uvec high, float less)
+{
+    return PASTE(as_float, WIDTH)(high | 0x49000000u) - (0x1p19f + less);
+}
+
+struct quant_scales {
+    vec d, m;                     /* of a block of 32, in all lanes */
+    float part[16], least_of[8];  /* of the parts of a block of 256 */
+};
 
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
-/* The nibbles of elements e .. e + WIDTH - 1. */
-INLINE bvec quant_nibbles(global const uchar *qs, int e)
+INLINE vec quant_nibbles(global const uchar *qs, int v, float less)
 {
-    return quant_bytes(qs + e % 16) >> (uchar) (e / 16 * 4) & (uchar) 15;
+    const int e = v * WIDTH;
+    const uvec b = quant_ints(qs + e % 16);
+    return e < 16 ? quant_low(b & 15, less) : quant_high(b & 0xf0, less);
 }
 
-/* The same with five bits. */
-INLINE svec quant_fives(global const uchar *qh, global const uchar *qs, int e)
+/* The same with a fifth bit. */
+INLINE vec quant_fives(global const uchar *qh, global const uchar *qs, int v, float less)
 {
-    const hvec bits = (ushort) (((global const ushort *) qh)[e / 16] >> e % 16);
-    return PASTE(convert_short, WIDTH)(quant_nibbles(qs, e)) | (((bits & LANE_BITS) == LANE_BITS) & (short) 16);
+    const int e = v * WIDTH;
+    const uvec b = quant_ints(qs + e % 16), bits = (uint) (((global const ushort *) qh)[e / 16] >> e % 16);
+    const uvec fifth = PASTE(as_uint, WIDTH)((bits & LANE_BITS) != 0);
+    return e < 16 ? quant_low((b & 15) | (fifth & 0x10), less) : quant_high((b & 0xf0) | (fifth & 0x100), less);
 }
 
-INLINE vec quant_q4_0(global const uchar *block, int v)
+INLINE vec whole_q8_0(global const uchar *block, int g, int v)
 {
-    const cvec q = PASTE(as_char, WIDTH)(quant_nibbles(block + 2, v * WIDTH)) - (char) 8;
-    return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
+    return PASTE(convert_float, WIDTH)(PASTE(as_char, WIDTH)(quant_bytes(block + 2 + v * WIDTH)));
 }
 
-INLINE vec quant_q4_1(global const uchar *block, int v)
+INLINE vec whole_q4_0(global const uchar *block, int g, int v)
 {
-    const vec q = PASTE(convert_float, WIDTH)(quant_nibbles(block + 4, v * WIDTH));
-    return fma(load_splat_f16(block), q, load_splat_f16(block + 2));
+    return quant_nibbles(block + 2, v, 8.0f);
 }
 
-INLINE vec quant_q5_0(global const uchar *block, int v)
+INLINE vec whole_q4_1(global const uchar *block, int g, int v)
 {
-    const svec q = quant_fives(block + 2, block + 6, v * WIDTH) - (short) 16;
-    return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
+    return quant_nibbles(block + 4, v, 0.0f);
 }
 
-INLINE vec quant_q5_1(global const uchar *block, int v)
+INLINE vec whole_q5_0(global const uchar *block, int g, int v)
 {
-    const vec q = PASTE(convert_float, WIDTH)(quant_fives(block + 4, block + 8, v * WIDTH));
-    return fma(load_splat_f16(block), q, load_splat_f16(block + 2));
+    return quant_fives(block + 2, block + 6, v, 16.0f);
 }
+
+INLINE vec whole_q5_1(global const uchar *block, int g, int v)
+{
+    return quant_fives(block + 4, block + 8, v, 0.0f);
+}
+
+INLINE void quant_one_scale(global const uchar *block, struct quant_scales *s)
+{
+    s->d = load_splat_f16(block);
+}
+
+INLINE void quant_two_scales(global const uchar *block, struct quant_scales *s)
+{
+    s->d = load_splat_f16(block);
+    s->m = load_splat_f16(block + 2);
+}
+
+#define scales_q8_0(block, s) quant_one_scale(block, s)
+#define scales_q4_0(block, s) quant_one_scale(block, s)
+#define scales_q4_1(block, s) quant_two_scales(block, s)
+#define scales_q5_0(block, s) quant_one_scale(block, s)
+#define scales_q5_1(block, s) quant_two_scales(block, s)
+#define scale_q8_0(s, g, v)      ((s)->d)
+#define scale_q4_0(s, g, v)      ((s)->d)
+#define scale_q5_0(s, g, v)      ((s)->d)
+#define element_q8_0(s, q, g, v) ((q) * (s)->d)
+#define element_q4_0(s, q, g, v) ((q) * (s)->d)
+#define element_q4_1(s, q, g, v) fma((s)->d, q, (s)->m)
+#define element_q5_0(s, q, g, v) ((q) * (s)->d)
+#define element_q5_1(s, q, g, v) fma((s)->d, q, (s)->m)
 
 /* ---- blocks of 256 ----------------------------------------------------------------------------------------------- */
 
-/* d * scale and dmin * min of a part of q4_k or q5_k. On CPUs of all eight, of which one is taken: that is fewer
- * instructions than two parts take alone, and is done once where a block is unrolled. */
+/* d * scale and -dmin * min of a part of q4_k or q5_k. */
 INLINE float2 quant_part(global const uchar *block, int part)
 {
-#if defined(WG) && WG > 1
     const uchar a = block[4 + part % 4], b = block[8 + part % 4], c = block[12 + part % 4];
     const int scale = part < 4 ? a & 63 : (c & 15) | a >> 6 << 4, least = part < 4 ? b & 63 : c >> 4 | b >> 6 << 4;
     global const half *d = (global const half *) block;
-    return (float2) (vload_half(0, d) * scale, vload_half(1, d) * least);
-#else
+    return (float2) (vload_half(0, d) * scale, -vload_half(1, d) * least);
+}
+
+/* The same of all eight, in fewer instructions than two parts take alone. */
+INLINE void quant_parts(global const uchar *block, struct quant_scales *s)
+{
     const uint a = as_uint(vload4(1, block)), b = as_uint(vload4(2, block)), c = as_uint(vload4(3, block));
     const uint2 scales = (uint2) (a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030)),
                 mins = (uint2) (b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030));
-    float scale[8], least[8];
-    vstore8(convert_float8(as_uchar8(scales)) * load_splat8_f16(block), 0, scale);
-    vstore8(convert_float8(as_uchar8(mins)) * load_splat8_f16(block + 2), 0, least);
-    return (float2) (scale[part], least[part]);
-#endif
+    vstore8(convert_float8(as_uchar8(scales)) * load_splat8_f16(block), 0, s->part);
+    vstore8(convert_float8(as_uchar8(mins)) * -load_splat8_f16(block + 2), 0, s->least_of);
 }
 
-/* The nibbles of elements e .. of q4_k and q5_k. */
-INLINE bvec quant_nibbles_k(global const uchar *qs, int e)
+/* The bytes of which one half is that of the quants: the even parts are low. */
+INLINE uvec quant_ints_k(global const uchar *qs, int g, int v)
 {
-    return quant_bytes(qs + e / 64 * 32 + e % 32) >> (uchar) (e / 32 % 2 * 4) & (uchar) 15;
+    return quant_ints(qs + g * 32 + v * WIDTH % 32);
 }
 
+INLINE vec whole_q4_k(global const uchar *block, int g, int v)
+{
+    const uvec b = quant_ints_k(block + 16, g, v);
+    return v * WIDTH < 32 ? quant_low(b & 15, 0.0f) : quant_high(b & 0xf0, 0.0f);
+}
+
+INLINE vec whole_q5_k(global const uchar *block, int g, int v)
+{
+    const uvec b = quant_ints_k(block + 48, g, v), h = quant_ints(block + 16 + v * WIDTH % 32) >> (uint) (2 * g);
+    return v * WIDTH < 32 ? quant_low((b & 15) | (h & 1) << 4, 0.0f) : quant_high((b & 0xf0) | (h & 2) << 7, 0.0f);
+}
+
+INLINE vec whole_q6_k(global const uchar *block, int g, int v)
+{
+    const uint high = 4 * (g % 2); /* of ql and of qh: the second group of a half has upper bits */
+    const uvec low = quant_ints(block + g / 2 * 64 + v * WIDTH) >> high,
+               h = quant_ints(block + 128 + g / 2 * 32 + v * WIDTH % 32) >> (high + v * WIDTH / 32 * 2);
+    return quant_low((low & 15) | (h & 3) << 4, 32.0f);
+}
+
+INLINE void scales_q6_k(global const uchar *block, struct quant_scales *s)
+{
+    const float8 d = load_splat8_f16(block + 208);
+    vstore16(convert_float16(vload16(12, (global const char *) block)) * (float16) (d, d), 0, s->part);
+}
+
+#define scales_q4_k(block, s) quant_parts(block, s)
+#define scales_q5_k(block, s) quant_parts(block, s)
+/* A float becomes a vector in arithmetic with one. */
+#define scale_q6_k(s, g, v)      ((s)->part[(g) * 4 + (v) * WIDTH / 16])
+#define element_q6_k(s, q, g, v) ((q) * scale_q6_k(s, g, v))
+#define element_q4_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
+#define element_q5_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
+
+INLINE vec quant_with_least(const struct quant_scales *s, vec q, int part)
+{
+    return fma((vec) s->part[part], q, (vec) s->least_of[part]);
+}
+
+/* ---- vectors of blocks ------------------------------------------------------------------------------------------- */
+
+/* All scales of a block of 256 are computed for one vector, and once where a block is unrolled; a GPU's item takes
+ * one vector, and has use for one. */
+#define QUANT_VECTOR(type) \
+    INLINE vec quant_##type(global const uchar *block, int v) \
+    { \
+        const int g = v * WIDTH / 64, in_g = v % (64 / WIDTH); \
+        struct quant_scales s; \
+        scales_##type(block, &s); \
+        return element_##type(&s, whole_##type(block, g, in_g), g, in_g); \
+    }
+QUANT_VECTOR(q4_0)
+QUANT_VECTOR(q4_1)
+QUANT_VECTOR(q5_0)
+QUANT_VECTOR(q5_1)
+#if defined(WG) && WG > 1
 INLINE vec quant_q4_k(global const uchar *block, int v)
 {
-    const int e = v * WIDTH;
-    const float2 part = quant_part(block, e / 32);
-    return fma((vec) part.x, PASTE(convert_float, WIDTH)(quant_nibbles_k(block + 16, e)), (vec) -part.y);
+    const float2 part = quant_part(block, v * WIDTH / 32);
+    return fma((vec) part.x, whole_q4_k(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y);
 }
 
 INLINE vec quant_q5_k(global const uchar *block, int v)
 {
-    const int e = v * WIDTH;
-    const float2 part = quant_part(block, e / 32);
-    const bvec fifth = (quant_bytes(block + 16 + e % 32) >> (uchar) (e / 32) & (uchar) 1) << (uchar) 4;
-    return fma((vec) part.x, PASTE(convert_float, WIDTH)(quant_nibbles_k(block + 48, e) | fifth), (vec) -part.y);
-}
-
-/* d * scale of 16 elements of q6_k; on CPUs of all, as above. */
-INLINE float quant_scale_q6_k(global const uchar *block, int i)
-{
-    global const char *scales = (global const char *) block + 192;
-#if defined(WG) && WG > 1
-    return vload_half(0, (global const half *) (block + 208)) * scales[i];
-#else
-    const float8 d = load_splat8_f16(block + 208);
-    float scale[16];
-    vstore16(convert_float16(vload16(0, scales)) * (float16) (d, d), 0, scale);
-    return scale[i];
-#endif
+    const float2 part = quant_part(block, v * WIDTH / 32);
+    return fma((vec) part.x, whole_q5_k(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y);
 }
 
 INLINE vec quant_q6_k(global const uchar *block, int v)
 {
-    const int e = v * WIDTH, part = e / 32 % 4;
-    const bvec low = quant_bytes(block + e / 128 * 64 + part % 2 * 32 + e % 32) >> (uchar) (part / 2 * 4) & (uchar) 15,
-               high = quant_bytes(block + 128 + e / 128 * 32 + e % 32) >> (uchar) (2 * part) & (uchar) 3;
-    const cvec q = PASTE(as_char, WIDTH)(low | high << (uchar) 4) - (char) 32;
-    return PASTE(convert_float, WIDTH)(q) * quant_scale_q6_k(block, e / 16);
+    const float scale = vload_half(104, (global const half *) block) * ((global const char *) block)[192 + v * WIDTH / 16];
+    return whole_q6_k(block, v * WIDTH / 64, v % (64 / WIDTH)) * scale;
 }
+#else
+QUANT_VECTOR(q4_k)
+QUANT_VECTOR(q5_k)
+QUANT_VECTOR(q6_k)
+#endif
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
