@@ -112,7 +112,7 @@ INLINE void ask(struct cursor *c, int n)
 #if HAVE_PREFETCH && PREFETCH
     #pragma unroll 1
     for (int i = 0; i < n && c->left; i++) {
-        __builtin_prefetch((const void *) c->line, 0, 3);
+        __builtin_prefetch((const void *) c->line, 0, 2);
         c->line += 64;
         if (--c->left == 0 && ++c->key < TILE) {
             c->line = c->base + c->at[c->key] * c->unit;

@@ -177,8 +177,8 @@ static double vec_flat_expect(const struct problem *p, const struct device *d, i
         cfg[FLAT_MR] = 8;
         cfg[FLAT_NR] = even || (p->linear.m > 4 && type_block(t) > 1 && t != FDEC_Q8_0) ? 2 : 3;
     } else if (wide) {
-        cfg[FLAT_MR] = even ? 6 : 4;
-        cfg[FLAT_NR] = even ? 4 : 6;
+        cfg[FLAT_MR] = even || t != FDEC_F32 ? 6 : 4;
+        cfg[FLAT_NR] = even || t != FDEC_F32 ? 4 : 6;
     } else {
         cfg[FLAT_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
         cfg[FLAT_NR] = even ? 2 : 3;

@@ -10,8 +10,8 @@
  * there, KT columns at a time, once for all passes: f16 and bf16 by the first of them. With MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
-#if MR > 1 && !IS_F32(W_TYPE)
-#define WIDEN 1 /* with more than one pass */
+#if MR > 1 && MR < 8 && !IS_F32(W_TYPE)
+#define WIDEN 1 /* with more than one pass; eight tokens at a time are enough for what each takes apart */
 #else
 #define WIDEN 0
 #endif
@@ -26,6 +26,11 @@
 #define LINE_STEPS (STEP_BYTES > 32 ? 1 : STEP_BYTES > 16 ? 2 : 4)
 #define LINES      ((LINE_STEPS * STEP_BYTES + 63) / 64)
 #define COLUMNS    (LINE_STEPS * STEP)
+#if MR == 1
+#define STEPS_LOOP UNROLL
+#else
+#define STEPS_LOOP ROLL /* compilers load for two steps first, and spill the sums */
+#endif
 
 typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 #define X_AT(p, i) (*(global const vec_any *) ((p) + (i)))
@@ -162,23 +167,6 @@ INLINE void add_elements(const int tokens, const enum source source, vec *acc, g
     add_vector(tokens, acc, x_row, wv, i);
 }
 
-/* acc[t][r] += the last k1 % WIDTH columns. */
-INLINE void add_tail(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
-                     const struct rows *w, int whole, int k1)
-{
-    vec xv[MR];
-    UNROLL for (int t = 0; t < MR; t++)
-        if (t < tokens)
-            xv[t] = x_tail(x_row[t], k1);
-    UNROLL for (int r = 0; r < NR; r++) {
-        const vec wv = source == WIDE ? *wide_at(w, r, whole) : w_tail(w->at[r], k1);
-        if (source == WIDENING)
-            *wide_at(w, r, whole) = wv;
-        UNROLL for (int t = 0; t < MR; t++)
-            if (t < tokens)
-                acc[t * NR + r] = fma(xv[t], wv, acc[t * NR + r]);
-    }
-}
 #endif
 
 INLINE void add_wide(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
@@ -207,16 +195,15 @@ INLINE void add_step(const int tokens, const enum source source, vec *acc, globa
 #endif
 }
 
-/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, for t < tokens; k1 is K or k1 - k0 a multiple of COLUMNS. */
+/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, a multiple of COLUMNS, for t < tokens. */
 INLINE void add_dots(const int tokens, const enum source source, vec *sums, global const float *const *x_row,
                      const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     vec acc[MR * NR];
     UNROLL for (int i = 0; i < MR * NR; i++)
         acc[i] = k0 ? sums[i] : (vec) 0.0f;
-    const int lines = k0 + (k1 - k0) / COLUMNS * COLUMNS, whole = k0 + (k1 - k0) / STEP * STEP;
     int wait = ahead.every;
-    for (int i = k0; i < lines; i += COLUMNS) {
+    for (int i = k0; i < k1; i += COLUMNS) {
 #if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int l = 0; l < LINES; l++)
@@ -230,18 +217,37 @@ INLINE void add_dots(const int tokens, const enum source source, vec *sums, glob
             wait = ahead.every;
         }
 #endif
-        UNROLL for (int step = 0; step < LINE_STEPS; step++)
+        STEPS_LOOP for (int step = 0; step < LINE_STEPS; step++)
             add_step(tokens, source, acc, x_row, w, i + step * STEP);
     }
-    ROLL for (int i = lines; i < whole; i += STEP)
-        add_step(tokens, source, acc, x_row, w, i);
-#if !IS_BLOCKS
-    if (whole < k1)
-        add_tail(tokens, source, acc, x_row, w, whole, k1);
-#endif
     UNROLL for (int i = 0; i < MR * NR; i++)
         if (i < tokens * NR)
             sums[i] = acc[i];
+}
+
+/* sums[t][r] += x . row r over the last columns, from `from` on, which are less than COLUMNS, for the tokens from m0 on:
+ * once for all numbers of tokens, in code that is small rather than fast. */
+INLINE void add_rest(const struct args *a, int tile, int m0, int tokens, vec *sums, int from)
+{
+    ROLL for (int r = 0; r < NR; r++) {
+        global const W_T *row = w_row_of(a, tile * NR + r);
+        ROLL for (int i = from; i < a->k; i += WIDTH) {
+#if IS_BLOCKS
+            const vec wv = PASTE(load_, W_TYPE)(row, i / WIDTH, 0);
+#else
+            const vec wv = i + WIDTH > a->k ? w_tail(row, a->k) : W_VEC(row, i);
+#endif
+            ROLL for (int t = 0; t < tokens; t++) {
+                global const float *x = x_row_of(a, m0 + t);
+#if IS_BLOCKS
+                const vec xv = X_AT(x, i);
+#else
+                const vec xv = i + WIDTH > a->k ? x_tail(x, a->k) : X_AT(x, i);
+#endif
+                sums[t * NR + r] = fma(xv, wv, sums[t * NR + r]);
+            }
+        }
+    }
 }
 
 /* Of several passes none has less than half of MR. */
@@ -270,14 +276,14 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     UNROLL for (int r = 0; r < NR; r++)
         w.at[r] = w_row_of(a, tile * NR + r);
     for (int k0 = 0; k0 < k; k0 += kt) {
-        const int k1 = min(k - k0, kt) + k0;
+        const int k1 = min(k - k0, kt) + k0, whole = k0 + (k1 - k0) / COLUMNS * COLUMNS;
         struct ahead ahead;
         ahead.every = k1 < k || !is_last ? passes : 0;
         ahead.far = passes <= FAR_PASSES;
         w.k0 = k0;
 #if WIDEN && IS_BLOCKS
         if (is_wide)
-            widen(&w, k0, k1);
+            widen(&w, k0, whole);
 #endif
         for (int pass = 0; pass < passes; pass++) {
             const int first = n_tokens * pass / passes, tokens = n_tokens * (pass + 1) / passes - first;
@@ -289,14 +295,16 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             ahead.at = next + (size_t) pass * (kt / COLUMNS) / passes * W_UNITS(COLUMNS);
 #if WIDEN
             if (is_wide && (pass || IS_BLOCKS))
-                add_dots_of(tokens, WIDE, sum, x_row, &w, k0, k1, ahead);
+                add_dots_of(tokens, WIDE, sum, x_row, &w, k0, whole, ahead);
 #if !IS_BLOCKS
             else if (is_wide)
-                add_dots_of(tokens, WIDENING, sum, x_row, &w, k0, k1, ahead);
+                add_dots_of(tokens, WIDENING, sum, x_row, &w, k0, whole, ahead);
 #endif
 #endif
             if (!is_wide)
-                add_dots_of(tokens, ROWS, sum, x_row, &w, k0, k1, ahead);
+                add_dots_of(tokens, ROWS, sum, x_row, &w, k0, whole, ahead);
+            if (whole < k1)
+                add_rest(a, tile, m0 + first, tokens, sum, whole);
         }
     }
     ROLL for (int t = 0; t < n_tokens; t++) {

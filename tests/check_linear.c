@@ -77,7 +77,7 @@ static void check_blocks(struct check *c)
             continue;
         }
         check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
-        p.linear.n = 31, p.linear.k = block * (block > 1 ? 5 : 1031); /* more than one tile of K */
+        p.linear.n = 31, p.linear.k = 4096 + block * (block > 1 ? 1 : 3); /* more than one tile of K */
         check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
     }
 }
