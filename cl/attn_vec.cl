@@ -107,18 +107,30 @@ INLINE struct cursor cursor_at(global const void *base, const i64 *at, int unit,
     return (struct cursor){to + at[0] * unit, to, at, unit, (bytes + 63) / 64, 0, (bytes + 63) / 64};
 }
 
+INLINE void ask_line(struct cursor *c, int n)
+{
+    #pragma unroll
+    for (int i = 0; i < n; i++)
+        __builtin_prefetch((const void *) (c->line + i * 64), 0, 2);
+    c->line += n * 64;
+    c->left -= n;
+    if (c->left == 0 && ++c->key < TILE) {
+        c->line = c->base + c->at[c->key] * c->unit;
+        c->left = c->n_lines;
+    }
+}
+
+/* n is a constant: n lines at once of a key that has so many left. */
 INLINE void ask(struct cursor *c, int n)
 {
 #if HAVE_PREFETCH && PREFETCH
-    #pragma unroll 1
-    for (int i = 0; i < n && c->left; i++) {
-        __builtin_prefetch((const void *) c->line, 0, 2);
-        c->line += 64;
-        if (--c->left == 0 && ++c->key < TILE) {
-            c->line = c->base + c->at[c->key] * c->unit;
-            c->left = c->n_lines;
-        }
+    if (c->left >= n) {
+        ask_line(c, n);
+        return;
     }
+    #pragma unroll 1
+    for (int i = 0; i < n && c->left; i++)
+        ask_line(c, 1);
 #endif
 }
 

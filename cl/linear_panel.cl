@@ -295,8 +295,11 @@ INLINE void add_columns(const struct args *a, const int tokens, float16 *sums, g
 INLINE void add_columns_of(const struct args *a, int tokens, float16 *sums, global const float *const *x_row,
                            SOURCE from, int columns, struct cursor *next)
 {
+#if !DIRECT
+    tokens = max(tokens, MR / 2); /* there are many but in tests: code for few is not worth its compilation */
+#endif
     switch (tokens) {
-#define CASE(n) case n: add_columns(a, n, sums, x_row, from, columns, next); break;
+#define CASE(n) case n: if (DIRECT || n >= MR / 2) add_columns(a, n, sums, x_row, from, columns, next); break;
     FOR_TOKENS(CASE)
 #undef CASE
     }
