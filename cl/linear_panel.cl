@@ -361,7 +361,8 @@ INLINE void tile_of(const struct args *a, int first, int m0, int n_tokens)
         const int columns = min(k - k0, KT);
         const bool last = k0 + columns >= k;
         struct cursor next = cursor_at(a, last ? first + NV : first, last ? 0 : k0 + columns,
-                                       last ? min(k, KT) : min(k - k0 - columns, KT), passes * ((columns + ASK_COLUMNS - 1) / ASK_COLUMNS));
+                                       last ? min(k, KT) : min(k - k0 - columns, KT),
+                                       passes * ((columns + ASK_COLUMNS - 1) / ASK_COLUMNS));
 #if DIRECT
         global const W_T *from[NV];
         UNROLL for (int v = 0; v < NV; v++)

@@ -16,7 +16,6 @@
 #define WIDEN 0
 #endif
 #define PASSES 16    /* MR*PASSES tokens use a tile of W before it is left */
-#define FAR_PASSES 2 /* up to so many wait for W, more for arithmetic */
 #define KT 4096      /* columns of a tile, if there is more than one pass: whole blocks */
 
 /* Columns whose arithmetic is one piece without a branch; as many of them as a cache line has, whose next are asked for
@@ -70,13 +69,12 @@ INLINE float sum_lanes(vec v)
     return c.lo + c.hi;
 }
 
-/* What is to be prefetched in a pass: the lines of each row every `every` times that so many are used (0: nothing), from
- * `at` on, counted from the start of each row. far: into the second cache, which can wait for more lines at a time than
- * the first; near where W has time, being used often. */
+/* What is to be prefetched in a pass: the lines of each row every `every` times that so many are used (0: nothing),
+ * from `at` on, counted from the start of each row. Into the second cache, which can wait for more lines at a time than
+ * the first. */
 struct ahead {
     size_t at;
     int every;
-    bool far;
 };
 
 /* Rows of a tile: as they lie in memory, and room for KT columns of them, from k0 on, in private memory as float32. */
@@ -97,12 +95,23 @@ INLINE vec *wide_at(const struct rows *w, int r, int i)
 /* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on, of which wv are the rows'. */
 INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_row, const vec *wv, int i)
 {
+#if MR < NR
+    vec xv[MR];
+    UNROLL for (int t = 0; t < MR; t++)
+        if (t < tokens)
+            xv[t] = X_AT(x_row[t], i);
+    UNROLL for (int r = 0; r < NR; r++)
+        UNROLL for (int t = 0; t < MR; t++)
+            if (t < tokens)
+                acc[t * NR + r] = fma(xv[t], wv[r], acc[t * NR + r]);
+#else
     UNROLL for (int t = 0; t < MR; t++)
         if (t < tokens) {
             const vec xv = X_AT(x_row[t], i);
             UNROLL for (int r = 0; r < NR; r++)
                 acc[t * NR + r] = fma(xv, wv[r], acc[t * NR + r]);
         }
+#endif
 }
 
 #if IS_BLOCKS
@@ -207,12 +216,8 @@ INLINE void add_dots(const int tokens, const enum source source, vec *sums, glob
 #if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int l = 0; l < LINES; l++)
-                if (ahead.far)
-                    UNROLL for (int r = 0; r < NR; r++)
-                        __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 2);
-                else
-                    UNROLL for (int r = 0; r < NR; r++)
-                        __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 3);
+                UNROLL for (int r = 0; r < NR; r++)
+                    __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 2);
             ahead.at += W_UNITS(COLUMNS);
             wait = ahead.every;
         }
@@ -225,8 +230,8 @@ INLINE void add_dots(const int tokens, const enum source source, vec *sums, glob
             sums[i] = acc[i];
 }
 
-/* sums[t][r] += x . row r over the last columns, from `from` on, which are less than COLUMNS, for the tokens from m0 on:
- * once for all numbers of tokens, in code that is small rather than fast. */
+/* sums[t][r] += x . row r over the last columns, from `from` on, less than COLUMNS, for the tokens from m0 on: once
+ * for all numbers of tokens, in code that is small rather than fast. */
 INLINE void add_rest(const struct args *a, int tile, int m0, int tokens, vec *sums, int from)
 {
     ROLL for (int r = 0; r < NR; r++) {
@@ -255,7 +260,11 @@ INLINE void add_dots_of(int tokens, const enum source source, vec *sums, global 
                         const struct rows *w, int k0, int k1, struct ahead ahead)
 {
     switch (tokens) {
-#define CASE(n) case n: if (source == ROWS || 2 * n >= MR) add_dots(n, source, sums, x_row, w, k0, k1, ahead); break;
+#define CASE(n) \
+    case n: \
+        if (source == ROWS || 2 * n >= MR) \
+            add_dots(n, source, sums, x_row, w, k0, k1, ahead); \
+        break;
     FOR_TOKENS(CASE)
 #undef CASE
     }
@@ -279,7 +288,6 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
         const int k1 = min(k - k0, kt) + k0, whole = k0 + (k1 - k0) / COLUMNS * COLUMNS;
         struct ahead ahead;
         ahead.every = k1 < k || !is_last ? passes : 0;
-        ahead.far = passes <= FAR_PASSES;
         w.k0 = k0;
 #if WIDEN && IS_BLOCKS
         if (is_wide)

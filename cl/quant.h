@@ -290,7 +290,8 @@ INLINE vec quant_q5_k(global const uchar *block, int v)
 
 INLINE vec quant_q6_k(global const uchar *block, int v)
 {
-    const float scale = vload_half(104, (global const half *) block) * ((global const char *) block)[192 + v * WIDTH / 16];
+    global const char *scales = (global const char *) block + 192;
+    const float scale = vload_half(104, (global const half *) block) * scales[v * WIDTH / 16];
     return whole_q6_k(block, v * WIDTH / 64, v % (64 / WIDTH)) * scale;
 }
 #else
