@@ -95,9 +95,9 @@ static bool side_by_side(const struct attn_problem *p)
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
     const int per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
-    const int64_t most = side_by_side(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
+    const int most = side_by_side(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
     return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
-                               MIN(cfg[VEC_SPAN] ? cfg[VEC_SPAN] : p->attn.n_kv_heads, most)};
+                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most)};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -269,9 +269,9 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
 }
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 3, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .rev = 4, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
-               [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = PARAM(SPAN, 0, 1, 2, 4, 8, 16),                    \
+               [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = PARAM(SPAN, 0, 1),                                 \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                          \
     .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry
 
