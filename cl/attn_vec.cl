@@ -91,9 +91,10 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, boo
                 tile->k[i] = some_k, tile->v[i] = some_v;
 }
 
-/* Asks for the lines of a tile of K or V, one at a time between the arithmetic: a burst would fill the queue of misses,
- * and every load behind it would wait. In order of their addresses, all heads of a key and then the next key, whatever
- * the order of the arithmetic: so memory and the hardware's own prefetchers like it. */
+/* Asks for the lines of a tile of K or V, a few at a time between the arithmetic, into the second cache: in the first
+ * they would fill the queue of misses, and every load behind them would wait. In order of their addresses, all heads of
+ * a key and then the next key, whatever the order of the arithmetic: so memory and the hardware's own prefetchers like
+ * it. */
 struct cursor {
     size_t line, base; /* addresses */
     const i64 *at;     /* offsets of the keys */
@@ -107,7 +108,9 @@ INLINE struct cursor cursor_at(global const void *base, const i64 *at, int unit,
     return (struct cursor){to + at[0] * unit, to, at, unit, (bytes + 63) / 64, 0, (bytes + 63) / 64};
 }
 
-INLINE void ask_line(struct cursor *c, int n)
+#if HAVE_PREFETCH && PREFETCH
+/* The next n lines, of one key. */
+INLINE void ask_lines(struct cursor *c, int n)
 {
     #pragma unroll
     for (int i = 0; i < n; i++)
@@ -119,18 +122,19 @@ INLINE void ask_line(struct cursor *c, int n)
         c->left = c->n_lines;
     }
 }
+#endif
 
-/* n is a constant: n lines at once of a key that has so many left. */
+/* n is a constant. */
 INLINE void ask(struct cursor *c, int n)
 {
 #if HAVE_PREFETCH && PREFETCH
     if (c->left >= n) {
-        ask_line(c, n);
+        ask_lines(c, n);
         return;
     }
     #pragma unroll 1
     for (int i = 0; i < n && c->left; i++)
-        ask_line(c, 1);
+        ask_lines(c, 1);
 #endif
 }
 

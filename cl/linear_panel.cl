@@ -3,7 +3,7 @@
  *
  * One work-item per group, a contiguous run of tiles per group. A tile is NV panels; MR tokens at a time have MR*NV
  * vectors of 16 sums in registers, one lane per row: no horizontal sums, and each element of x is broadcast. Tokens are
- * dealt out evenly over as few passes as MR allows. A tile is left every KT columns, while it is in the nearest cache;
+ * dealt out evenly over as few passes as MR allows. A tile is left every KT columns, while it is in a near cache;
  * the sums wait in private memory, and each pass prefetches its share of the next tile.
  *
  * PACKED: W lies in panels (panel.h). DIRECT 1: each pass reads them as they are; 0: KT columns at a time are converted

@@ -6,17 +6,17 @@
  * dequantised) once for MR tokens, each vector of x once for NR rows. Tokens are dealt out evenly over as few passes as
  * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. With more
  * than one pass a tile of W is left column-wise while it is in a near cache; the sums of the passes wait in private
- * memory, and every pass prefetches its share of the next tile. What is not float32 is widened into private memory
- * there, KT columns at a time, once for all passes: f16 and bf16 by the first of them. With MR = 1 it is the GEMV.
+ * memory, and every pass prefetches its share of the next tile. With MR < 8 what is not float32 is widened into private
+ * memory there, once for all passes: f16 and bf16 by the first of them. With MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
 #if MR > 1 && MR < 8 && !IS_F32(W_TYPE)
-#define WIDEN 1 /* with more than one pass; eight tokens at a time are enough for what each takes apart */
+#define WIDENS 1 /* with more than one pass; eight tokens at a time are enough for what each takes apart */
 #else
-#define WIDEN 0
+#define WIDENS 0
 #endif
 #define PASSES 16    /* MR*PASSES tokens use a tile of W before it is left */
-#define KT 4096      /* columns of a tile, if there is more than one pass: whole blocks */
+#define KT 4096      /* the most columns of a tile, where there is more than one pass */
 
 /* Columns whose arithmetic is one piece without a branch; as many of them as a cache line has, whose next are asked for
  * at a time. */
@@ -129,7 +129,7 @@ INLINE void add_blocks(const int tokens, vec *acc, global const float *const *x_
         block[r] = w->at[r] + W_UNITS((uint) i);
         SCALES(block[r], &scales[r]);
     }
-#if W_BLOCK == 32 && PASTE(IS_SCALED_, W_TYPE) && MR == 1
+#if MR == 1 && PASTE(IS_SCALED_, W_TYPE)
     vec sum[NR];
     UNROLL for (int r = 0; r < NR; r++)
         sum[r] = X_AT(x_row[0], i) * WHOLE(block[r], 0, 0);
@@ -276,9 +276,9 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     vec sums[PASSES * MR * NR];
     struct rows w;
     const int passes = (n_tokens + MR - 1) / MR, k = a->k;
-    const bool is_wide = WIDEN && passes > 1;
-    const int kt = passes == 1 ? k : KT;
-#if WIDEN
+    const bool is_wide = WIDENS && passes > 1;
+    const int tiles = passes == 1 ? 1 : (k + KT - 1) / KT, kt = ((k + tiles - 1) / tiles + 255) / 256 * 256; /* even */
+#if WIDENS
     vec wide[NR * (KT / WIDTH)];
     w.wide = (float *) wide;
 #endif
@@ -289,7 +289,7 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
         struct ahead ahead;
         ahead.every = k1 < k || !is_last ? passes : 0;
         w.k0 = k0;
-#if WIDEN && IS_BLOCKS
+#if WIDENS && IS_BLOCKS
         if (is_wide)
             widen(&w, k0, whole);
 #endif
@@ -300,8 +300,8 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             global const float *x_row[MR];
             UNROLL for (int t = 0; t < MR; t++)
                 x_row[t] = x_row_of(a, m0 + first + t);
-            ahead.at = next + (size_t) pass * (kt / COLUMNS) / passes * W_UNITS(COLUMNS);
-#if WIDEN
+            ahead.at = next + (size_t) (pass * ((k1 - k0) / COLUMNS) / passes) * W_UNITS(COLUMNS);
+#if WIDENS
             if (is_wide && (pass || IS_BLOCKS))
                 add_dots_of(tokens, WIDE, sum, x_row, &w, k0, whole, ahead);
 #if !IS_BLOCKS

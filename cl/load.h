@@ -18,6 +18,10 @@ typedef PASTE(float, WIDTH) vec;
 typedef PASTE(int, WIDTH) ivec_w;
 typedef PASTE(uint, WIDTH) uvec;
 typedef PASTE(ushort, WIDTH) hvec;
+typedef PASTE(uchar, WIDTH) bvec;
+/* Of memory aligned to two bytes: one load where PoCL's vload16 is many. */
+typedef hvec hvec_any __attribute__((aligned(2)));
+typedef bvec bvec_any __attribute__((aligned(2)));
 
 #define T_f32  float
 #define T_f16  half
@@ -52,18 +56,23 @@ INLINE vec load_f32(global const float *p, int j, int dim)
 
 /* By way of integers: PoCL 3.1 takes the address of vload_halfN for a multiple of N halves when it does not fold the
  * load into the conversion, and the process dies of one that is not. Eight at a time: sixteen come as scalars. */
-typedef ushort16 ushort16_any __attribute__((aligned(2)));
 INLINE float8 load_half8(global const half *p)
 {
     const ushort8 bits = vload8(0, (global const ushort *) p);
     return vload_half8(0, (const half *) &bits);
 }
 
+#if defined(__AVX512F__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_vcvtph2ps512_mask)
+#define HAVE_CVTPH2PS512
+#endif
+#endif
+
 /* Sixteen halves as bits. Where one instruction does it clang must be told: it makes three of two times eight. */
 #if WIDTH == 16
 INLINE float16 half16_bits(ushort16 bits)
 {
-#ifdef __AVX512F__
+#ifdef HAVE_CVTPH2PS512
     return __builtin_ia32_vcvtph2ps512_mask(as_short16(bits), (float16) 0.0f, 0xffff, 4);
 #else
     const ushort8 lo = bits.lo, hi = bits.hi;
@@ -77,7 +86,7 @@ INLINE vec load_f16(global const half *p, int j, int dim)
 #if WIDTH == 16
     if (HALF_END(j, dim))
         return WIDEN(load_half8(p + 16 * j));
-    return half16_bits(*(global const ushort16_any *) (p + 16 * j));
+    return half16_bits(*(global const hvec_any *) (p + 16 * j));
 #elif WIDTH == 8
     return load_half8(p + 8 * j);
 #else
@@ -90,7 +99,7 @@ INLINE vec load_bf16(global const ushort *p, int j, int dim)
 {
     if (HALF_END(j, dim))
         return WIDEN(as_float8(convert_uint8(vload8(0, p + WIDTH * j)) << 16));
-    return PASTE(as_float, WIDTH)(PASTE(convert_uint, WIDTH)(PASTE(vload, WIDTH)(0, p + WIDTH * j)) << 16);
+    return PASTE(as_float, WIDTH)(PASTE(convert_uint, WIDTH)(*(global const hvec_any *) (p + WIDTH * j)) << 16);
 }
 
 /* The f16 at p, in all lanes. On CPUs by the vector conversion: PoCL's for one half is fifteen instructions with a
@@ -114,10 +123,32 @@ INLINE vec load_splat_f16(global const uchar *p)
 #endif
 }
 
+/* WIDTH bytes at an even address. A GPU's compiler does not know that it is even, and would load them one by one. */
+#if WIDTH == 4
+#define QUANT_PAIRS 2
+#elif WIDTH == 8
+#define QUANT_PAIRS 4
+#else
+#define QUANT_PAIRS 8
+#endif
+INLINE bvec quant_bytes(global const uchar *p)
+{
+#if defined(WG) && WG > 1
+    return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (global const ushort *) p));
+#else
+    return *(global const bvec_any *) p;
+#endif
+}
+
+/* Vector v of q. */
+INLINE vec whole_q8_0(global const uchar *block, int g, int v)
+{
+    return PASTE(convert_float, WIDTH)(PASTE(as_char, WIDTH)(quant_bytes(block + 2 + v * WIDTH)));
+}
+
 INLINE vec quant_q8_0(global const uchar *block, int v)
 {
-    const PASTE(char, WIDTH) q = PASTE(vload, WIDTH)(0, (global const char *) block + 2 + v * WIDTH);
-    return PASTE(convert_float, WIDTH)(q) * load_splat_f16(block);
+    return whole_q8_0(block, 0, v) * load_splat_f16(block);
 }
 
 INLINE vec load_q8_0(global const uchar *p, int j, int dim)

@@ -33,7 +33,8 @@
  *     whole_T(block, g, v)       q, or q - 8, q - 16, q - 32, exactly
  *     scales_T(block, &s)        what it is multiplied by and what is added, of the whole block
  *     element_T(&s, q, g, v)     the elements
- *     scale_T(&s, g, v)          where nothing is added (IS_SCALED_T): elements are scale * q
+ *     IS_SCALED_T                1: all elements of a block are s.d * q. A sum of q * x is scaled once; with d = Inf
+ *                                it is Inf where the sum of elements, Inf * 0 among them, is NaN
  *     quant_T(block, v)          vector v of the block */
 #ifndef QUANT_H
 #define QUANT_H
@@ -68,8 +69,6 @@
 #define UNITS_q5_k(n) ((n) / BLOCK_q5_k * BYTES_q5_k)
 #define UNITS_q6_k(n) ((n) / BLOCK_q6_k * BYTES_q6_k)
 
-typedef PASTE(uchar, WIDTH) bvec;
-
 #define IS_SCALED_q8_0 1
 #define IS_SCALED_q4_0 1
 #define IS_SCALED_q4_1 0
@@ -77,30 +76,15 @@ typedef PASTE(uchar, WIDTH) bvec;
 #define IS_SCALED_q5_1 0
 #define IS_SCALED_q4_k 0
 #define IS_SCALED_q5_k 0
-#define IS_SCALED_q6_k 1
+#define IS_SCALED_q6_k 0
 
 #if WIDTH == 4
 #define LANE_BITS (uvec)(1, 2, 4, 8)
-#define QUANT_PAIRS 2
 #elif WIDTH == 8
 #define LANE_BITS (uvec)(1, 2, 4, 8, 16, 32, 64, 128)
-#define QUANT_PAIRS 4
 #else
 #define LANE_BITS (uvec)(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-#define QUANT_PAIRS 8
 #endif
-
-/* WIDTH bytes at an even address. A GPU's compiler does not know that it is even, and would load them one by one; PoCL
- * does so with some vloads. */
-typedef bvec bvec_any __attribute__((aligned(2)));
-INLINE bvec quant_bytes(global const uchar *p)
-{
-#if defined(WG) && WG > 1
-    return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (global const ushort *) p));
-#else
-    return *(global const bvec_any *) p;
-#endif
-}
 
 /* The bytes at p, which is even, as 32 bits each. */
 INLINE uvec quant_ints(global const uchar *p)
@@ -143,11 +127,6 @@ INLINE vec quant_fives(global const uchar *qh, global const uchar *qs, int v, fl
     return e < 16 ? quant_low((b & 15) | (fifth & 0x10), less) : quant_high((b & 0xf0) | (fifth & 0x100), less);
 }
 
-INLINE vec whole_q8_0(global const uchar *block, int g, int v)
-{
-    return PASTE(convert_float, WIDTH)(PASTE(as_char, WIDTH)(quant_bytes(block + 2 + v * WIDTH)));
-}
-
 INLINE vec whole_q4_0(global const uchar *block, int g, int v)
 {
     return quant_nibbles(block + 2, v, 8.0f);
@@ -184,9 +163,6 @@ INLINE void quant_two_scales(global const uchar *block, struct quant_scales *s)
 #define scales_q4_1(block, s) quant_two_scales(block, s)
 #define scales_q5_0(block, s) quant_one_scale(block, s)
 #define scales_q5_1(block, s) quant_two_scales(block, s)
-#define scale_q8_0(s, g, v)      ((s)->d)
-#define scale_q4_0(s, g, v)      ((s)->d)
-#define scale_q5_0(s, g, v)      ((s)->d)
 #define element_q8_0(s, q, g, v) ((q) * (s)->d)
 #define element_q4_0(s, q, g, v) ((q) * (s)->d)
 #define element_q4_1(s, q, g, v) fma((s)->d, q, (s)->m)
@@ -248,9 +224,7 @@ INLINE void scales_q6_k(global const uchar *block, struct quant_scales *s)
 
 #define scales_q4_k(block, s) quant_parts(block, s)
 #define scales_q5_k(block, s) quant_parts(block, s)
-/* A float becomes a vector in arithmetic with one. */
-#define scale_q6_k(s, g, v)      ((s)->part[(g) * 4 + (v) * WIDTH / 16])
-#define element_q6_k(s, q, g, v) ((q) * scale_q6_k(s, g, v))
+#define element_q6_k(s, q, g, v) ((q) * (s)->part[(g) * 4 + (v) * WIDTH / 16])
 #define element_q4_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
 #define element_q5_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
 

@@ -45,7 +45,7 @@ static void check_shape(struct check *c, fdec_type type, int64_t m, int64_t n, i
 static void check_elements(struct check *c, fdec_type type)
 {
     static const int64_t nk[][2] = {{1, 1},    {1, 131},    {97, 1},   {16, 16},  {97, 131},
-                                    {64, 256}, {130, 1000}, {257, 64}, {33, 4099}};
+                                    {64, 256}, {130, 1000}, {257, 64}, {33, 4227}};
     if (check_tiny(c)) {
         check_shape(c, type, 3, 19, 37, equal, 1);
         check_shape(c, type, 1, 33, 65, one, ARRAY_LEN(one));
@@ -77,7 +77,9 @@ static void check_blocks(struct check *c)
             continue;
         }
         check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
-        p.linear.n = 31, p.linear.k = 4096 + block * (block > 1 ? 1 : 3); /* more than one tile of K */
+        p.linear.n = 31, p.linear.k = 4096 + (block > 1 ? 3 * block : 131); /* more than one tile of K */
+        check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
+        p.linear.m = 8; /* other defaults */
         check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
     }
 }
@@ -90,7 +92,7 @@ static void check_packed(struct check *c)
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         struct problem p = {
             .op = OP_LINEAR,
-            .linear = {.m = 67, .n = 97, .k = 640, .w_type = types[i], .w_layout = FDEC_W_PACKED, .scale = 1}};
+            .linear = {.m = 67, .n = 97, .k = 1344, .w_type = types[i], .w_layout = FDEC_W_PACKED, .scale = 1}};
         const struct sieve vec = {.samples = types[i] == FDEC_Q8_0 ? 1 : 2, .style = "vec"};
         check_plan_by(c, &vec, &p, "", runs, (int) ARRAY_LEN(runs));
         p.linear.n2 = 17, p.linear.n3 = 40;

@@ -77,14 +77,19 @@ static void check_band(struct check *c, const struct kernel *k, const struct pro
     fdec_plan_destroy(&plan);
 }
 
+/* More than one tile of K, and a rest that is no whole cache line. */
 static void check_bands(struct check *c)
 {
-    struct problem p;
-    if (!check_problem(c, "linear:f16 m=19 n=41 k=1100", &p))
-        return;
-    p.linear.invariant = true;
-    check_each_linear(c, &p, check_band);
-    check_band(c, NULL, &p);
+    static const char *const problems[] = {"linear:f16 m=19 n=41 k=5196", "linear:q4_0 m=19 n=41 k=4192",
+                                           "linear:q6_k m=19 n=41 k=4352"};
+    for (size_t i = 0; i < ARRAY_LEN(problems); i++) {
+        struct problem p;
+        if (!check_problem(c, problems[i], &p))
+            continue;
+        p.linear.invariant = true;
+        check_each_linear(c, &p, check_band);
+        check_band(c, NULL, &p);
+    }
 }
 
 /* 65536 products of 60000 * 60000, each 0x1.adp31: the sum is far from the end of float32, that of half far past it. */
