@@ -58,8 +58,9 @@ static void check_elements(struct check *c, fdec_type type)
     check_shape(c, type, 8, 1030, 700, runs + 1, 7);         /* and for eight */
 }
 
-/* One configuration of each variant. The variants that this device is not made for take some of the types alone: they
- * are slow here, and every type's loads are tested bit by bit by embedding's check. */
+/* One configuration of each variant. The variants that this device is not made for, and on CPUs gemm, take some of the
+ * types alone: they are slow here, or slow to compile, and every type's loads are tested bit by bit by embedding's
+ * check. */
 static void check_blocks(struct check *c)
 {
     for (int type = FDEC_BF16; type <= FDEC_Q6_K; type++) {
@@ -68,6 +69,7 @@ static void check_blocks(struct check *c)
             continue;
         const bool both = check_full(c) || few_types;
         const struct sieve one_each = {.samples = 1, .style = both ? NULL : check_native(c)};
+        struct sieve part = one_each;
         const int64_t block = (int64_t) type_block((fdec_type) type);
         struct problem p = {.op = OP_LINEAR,
                             .linear = {.m = 9, .n = 97, .k = 3 * block, .w_type = (fdec_type) type, .scale = 1}};
@@ -76,11 +78,16 @@ static void check_blocks(struct check *c)
             check_plan_by(c, &one_each, &p, "", equal, 1);
             continue;
         }
-        check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
-        p.linear.n = 31, p.linear.k = 4096 + (block > 1 ? 3 * block : 131); /* more than one tile of K */
-        check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
-        p.linear.m = 8; /* other defaults */
-        check_plan_by(c, &one_each, &p, "", few, (int) ARRAY_LEN(few));
+        static const char *const families[] = {"gemv", "flat", "gemm"};
+        for (int f = 0; f < (both ? 3 : 2); f++) {
+            part.family = families[f];
+            p.linear.m = 9, p.linear.n = 97, p.linear.k = 3 * block;
+            check_plan_by(c, &part, &p, "", few, (int) ARRAY_LEN(few));
+            p.linear.n = 31, p.linear.k = 4096 + (block > 1 ? 3 * block : 131); /* more than one tile of K */
+            check_plan_by(c, &part, &p, "", few, (int) ARRAY_LEN(few));
+        }
+        part.family = "flat", p.linear.m = 8; /* other defaults */
+        check_plan_by(c, &part, &p, "", few + 1, (int) ARRAY_LEN(few) - 1);
     }
 }
 
