@@ -172,8 +172,7 @@ static double vec_flat_expect(const struct problem *p, const struct device *d, i
     const fdec_type t = p->linear.w_type;
     const bool wide = d->float_lanes >= 16, even = p->linear.stats || p->linear.glu != FDEC_GLU_NONE;
     cfg[FLAT_WIDTH] = vec_width(d);
-    if (wide && t != FDEC_F32 &&
-        p->linear.m <= 8) { /* one pass: nothing is widened, so each vector is for many tokens */
+    if (wide && t != FDEC_F32 && p->linear.m <= 8) { /* one pass, nothing widened: what is taken apart is for many */
         cfg[FLAT_MR] = 8;
         cfg[FLAT_NR] = even || (p->linear.m > 4 && type_block(t) > 1 && t != FDEC_Q8_0) ? 2 : 3;
     } else if (wide) {

@@ -174,33 +174,11 @@ INLINE float activate(float z)
 }
 #endif
 
-/* The common case: rows of one weight, neither paired nor capped. */
-INLINE bool finish_plain(const struct args *a, const float *sums, int n, int token, int row)
-{
-    const struct place p = place_of(a, row);
-    const int rows = rows_of(a, p.part);
-    if (GLU || p.row + n > rows || a->softcap > 0.0f)
-        return false;
-    const size_t at = (size_t) token * rows + p.row;
-    global const float *bias = bias_of(a, p.part) ? bias_of(a, p.part) + p.row : 0;
-    global const Y_T *residual = a->residual ? a->residual + at : 0;
-    global Y_T *y = y_of(a, p.part) + at;
-    ROLL for (int r = 0; r < n; r++) {
-        float z = sums[r] * a->scale;
-        if (bias)
-            z += bias[r];
-        if (residual)
-            z += GET(Y_TYPE, residual + r);
-        PUT(Y_TYPE, z, y + r);
-    }
-    return true;
-}
-
 /* sums[0..n-1]: of `token` and the rows from `row` on; n even with GLU. Rows and tokens past the end are left out. */
 INLINE void finish(const struct args *a, const float *sums, int n, int token, int row)
 {
     const int end = min(row + n, all_rows(a));
-    if (token >= a->m || finish_plain(a, sums, n, token, row))
+    if (token >= a->m)
         return;
 #if GLU
     ROLL for (int r = row; r < end; r += 2) {
@@ -208,8 +186,10 @@ INLINE void finish(const struct args *a, const float *sums, int n, int token, in
         store(a, activate(affine(a, sums[r - row], gate)) * affine(a, sums[r - row + 1], up), token, gate);
     }
 #else
+    const struct place first = place_of(a, row);
+    const bool one_weight = first.row + n <= rows_of(a, first.part); /* then nothing is looked up for each row */
     ROLL for (int r = row; r < end; r++) {
-        const struct place p = place_of(a, r);
+        const struct place p = one_weight ? (struct place){first.part, first.row + r - row} : place_of(a, r);
         store(a, affine(a, sums[r - row], p), token, p);
     }
 #endif

@@ -116,9 +116,9 @@ INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_
 
 #if IS_BLOCKS
 #define GROUP_VECS ((W_BLOCK < 64 ? W_BLOCK : 64) / WIDTH)
-#define WHOLE(block, g, v)    PASTE(whole_, W_TYPE)(block, g, v)
-#define ELEMENT(s, q, g, v)   PASTE(element_, W_TYPE)(s, q, g, v)
-#define SCALES(block, s)      PASTE(scales_, W_TYPE)(block, s)
+#define WHOLE(block, g, v)  PASTE(whole_, W_TYPE)(block, g, v)
+#define ELEMENT(s, q, g, v) PASTE(element_, W_TYPE)(s, q, g, v)
+#define SCALES(block, s)    PASTE(scales_, W_TYPE)(block, s)
 
 /* A block of each row. */
 INLINE void add_blocks(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
@@ -162,47 +162,36 @@ INLINE void widen(const struct rows *w, int k0, int k1)
                     *wide_at(w, r, i + g * 64 + v * WIDTH) = ELEMENT(&scales, WHOLE(block, g, v), g, v);
         }
 }
+
+/* acc[t][r] += x_row[t] . row r over the block of columns from i on. */
+INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
+                     const struct rows *w, int i)
+{
+    if (source == ROWS)
+        add_blocks(tokens, acc, x_row, w, i);
+    else
+        ROLL for (int part = i; part < i + W_BLOCK; part += 32)
+            UNROLL for (int v = 0; v < 32; v += WIDTH) {
+                vec wv[NR];
+                UNROLL for (int r = 0; r < NR; r++)
+                    wv[r] = *wide_at(w, r, part + v);
+                add_vector(tokens, acc, x_row, wv, part + v);
+            }
+}
 #else
-/* A vector of each row. */
-INLINE void add_elements(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
-                         const struct rows *w, int i)
+/* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on. */
+INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
+                     const struct rows *w, int i)
 {
     vec wv[NR];
     UNROLL for (int r = 0; r < NR; r++) {
-        wv[r] = W_VEC(w->at[r], i);
+        wv[r] = source == WIDE ? *wide_at(w, r, i) : W_VEC(w->at[r], i);
         if (source == WIDENING)
             *wide_at(w, r, i) = wv[r];
     }
     add_vector(tokens, acc, x_row, wv, i);
 }
-
 #endif
-
-INLINE void add_wide(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
-{
-    vec wv[NR];
-    UNROLL for (int r = 0; r < NR; r++)
-        wv[r] = *wide_at(w, r, i);
-    add_vector(tokens, acc, x_row, wv, i);
-}
-
-/* acc[t][r] += x_row[t] . row r over the STEP columns from i on. */
-INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
-                     const struct rows *w, int i)
-{
-    if (source == WIDE)
-        ROLL for (int j = i; j < i + STEP; j += STEP < 32 ? WIDTH : 32)
-            UNROLL for (int v = 0; v < 32; v += WIDTH)
-                if (v == 0 || STEP >= 32)
-                    add_wide(tokens, acc, x_row, w, j + v);
-#if IS_BLOCKS
-    if (source == ROWS)
-        add_blocks(tokens, acc, x_row, w, i);
-#else
-    if (source != WIDE)
-        add_elements(tokens, source, acc, x_row, w, i);
-#endif
-}
 
 /* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, a multiple of COLUMNS, for t < tokens. */
 INLINE void add_dots(const int tokens, const enum source source, vec *sums, global const float *const *x_row,

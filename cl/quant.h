@@ -250,17 +250,14 @@ QUANT_VECTOR(q4_1)
 QUANT_VECTOR(q5_0)
 QUANT_VECTOR(q5_1)
 #if defined(WG) && WG > 1
-INLINE vec quant_q4_k(global const uchar *block, int v)
-{
-    const float2 part = quant_part(block, v * WIDTH / 32);
-    return fma((vec) part.x, whole_q4_k(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y);
-}
-
-INLINE vec quant_q5_k(global const uchar *block, int v)
-{
-    const float2 part = quant_part(block, v * WIDTH / 32);
-    return fma((vec) part.x, whole_q5_k(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y);
-}
+#define QUANT_VECTOR_OF_PART(type) \
+    INLINE vec quant_##type(global const uchar *block, int v) \
+    { \
+        const float2 part = quant_part(block, v * WIDTH / 32); \
+        return fma((vec) part.x, whole_##type(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y); \
+    }
+QUANT_VECTOR_OF_PART(q4_k)
+QUANT_VECTOR_OF_PART(q5_k)
 
 INLINE vec quant_q6_k(global const uchar *block, int v)
 {
