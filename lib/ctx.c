@@ -54,6 +54,7 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
         try_st(take_struct("fdec_ctx_create", &own, sizeof own, params));
     ctx = calloc(1, sizeof *ctx);
     try_alloc(ctx);
+    ctx->record_fd = -1;
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_mutex_init(&ctx->host_lock, NULL);
     try_cl(clRetainContext(context));
@@ -68,6 +69,9 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
     try_st(table_set_find(&ctx->device, own.table, &ctx->log, &ctx->tables));
     take_rates(ctx);
     ctx_load_denied(ctx);
+    const char *table_only = getenv("FLASHDEC_TABLE_ONLY");
+    ctx->table_only = table_only && !strcmp(table_only, "1");
+    try_st(record_open(ctx));
     *out = ctx;
     ctx = NULL;
 out:
@@ -84,6 +88,7 @@ void fdec_ctx_destroy(fdec_ctx **ctx)
         clReleaseProgram(c->programs[i].program);
         free(c->programs[i].options);
     }
+    record_close(c);
     table_set_clear(&c->tables);
     if (c->device_id)
         clReleaseDevice(c->device_id);

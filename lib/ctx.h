@@ -24,6 +24,8 @@ struct fdec_ctx {
     struct table_set tables;
     bool denied[MAX_KERNELS];   /* by index in kernels[]: fails the self-test on this device, never used */
     char cache_dir[512];        /* "": no disk cache */
+    bool table_only;            /* FLASHDEC_TABLE_ONLY=1 */
+    int record_fd;              /* FLASHDEC_RECORD, -1: not set */
 
     pthread_mutex_t lock;       /* programs[], counters; never held by a run */
     pthread_mutex_t host_lock;  /* calls into CLBlast */
@@ -31,6 +33,10 @@ struct fdec_ctx {
     struct cached_program programs[MAX_PROGRAMS];
     fdec_counters counters;
 };
+
+/* lib/record.c. open: FDEC_E_DATA where the file cannot be written. */
+fdec_status record_open(struct fdec_ctx *ctx);
+void record_close(struct fdec_ctx *ctx);
 
 /* lib/probe.c: fills the probed part of ctx->device, from the cache or by running small kernels. */
 fdec_status ctx_probe(struct fdec_ctx *ctx);

@@ -123,6 +123,7 @@ fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct wan
     require("plan", max_concurrent <= MAX_CONCURRENT);
     plan->n_sets = max_concurrent ? (int) max_concurrent : DEFAULT_CONCURRENT;
     try_st(select_choices(p, want, &ctx->device, &ctx->tables, ctx->denied, choices, &plan->n_ready));
+    try_st(record_start(plan));
     for (int i = 0; i < plan->n_ready; i++) {
         plan->ready[i].choice = choices[i];
         log_choice(plan, &choices[i]);
@@ -150,6 +151,7 @@ void fdec_plan_destroy(fdec_plan **plan)
         release_ready(&(*plan)->ready[i], (*plan)->n_sets);
     if ((*plan)->counts)
         clReleaseMemObject((*plan)->counts);
+    free((*plan)->recorded);
     free(*plan);
     *plan = NULL;
 }
@@ -236,11 +238,24 @@ static int take_set(const struct ready *r, int n_sets)
     return -1;
 }
 
+/* FLASHDEC_TABLE_ONLY=1: what was not measured on this very device is an error. */
+static fdec_status check_measured(const fdec_plan *plan, const struct choice *c, const struct problem *p)
+{
+    char text[PROBLEM_TEXT];
+    if (!plan->ctx->table_only || !op_is_tuned(p->op) || c->level <= LEVEL_OTHER_DRIVER)
+        return FDEC_OK;
+    problem_print(p, text);
+    return fail(FDEC_E_UNSUPPORTED, "%s: FLASHDEC_TABLE_ONLY=1, and %s (level %d)", text, c->reason, (int) c->level);
+}
+
 fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const struct geometry *g,
                          const struct problem *p, const struct binding *b, cl_command_queue queue, cl_uint n_wait,
                          const cl_event *wait, cl_event *event)
 {
     const struct kernel *k = r->choice.kernel;
+    const fdec_status measured = check_measured(plan, &r->choice, p);
+    if (measured != FDEC_OK)
+        return measured;
     const int s = take_set(r, plan->n_sets);
     if (s < 0)
         return fail(FDEC_E_MEMORY, "%s: more than max_concurrent = %d runs at the same moment", k->name, plan->n_sets);
@@ -258,8 +273,10 @@ fdec_status plan_enqueue(const fdec_plan *plan, const struct ready *r, const str
     }
     if (first)
         clReleaseEvent(first);
-    if (!err)
+    if (!err) {
+        record_run(plan, p);
         return FDEC_OK;
+    }
     char text[96];
     snprintf(text, sizeof text, "%s(%s)", call, k->name);
     return fail_cl(err, text);

@@ -29,12 +29,17 @@ struct fdec_plan {
     struct ready ready[MAX_CHOICES];
     size_t workspace_bytes;
     struct adaption adaption;
-    cl_mem counts; /* operation.n_counts device counters, u32, zero at the start; NULL: none */
+    atomic_uint_fast64_t *recorded; /* lib/record.c: bit i of [j]: range numbers up to 2^i and 2^j; NULL: not wanted */
+    cl_mem counts;                  /* operation.n_counts device counters, u32, zero at the start; NULL: none */
 };
 
 /* Checks nothing about p: api_*.c does. want may be NULL. max_concurrent 0: 8. */
 fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
                         fdec_plan **out);
+
+/* FLASHDEC_RECORD: start allocates what run needs; run notes the shape of one run. */
+fdec_status record_start(fdec_plan *plan);
+void record_run(const fdec_plan *plan, const struct problem *p);
 
 /* Does any choice of the plan use `unified`, so that fdec_attn_adapt may leave it? */
 bool plan_may_move(const fdec_plan *plan);

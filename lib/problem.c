@@ -448,6 +448,11 @@ void problem_set_range(struct problem *p, const int64_t at[N_RANGES])
             *f[i].wide = at[r++];
 }
 
+bool op_is_tuned(enum op op)
+{
+    return op == OP_ATTN || op == OP_LINEAR || op == OP_SOFTMAX;
+}
+
 bool problem_pinned(const struct problem *p, int64_t at[N_RANGES])
 {
     if (p->op == OP_LINEAR) {

@@ -88,6 +88,9 @@ void problem_class(const struct problem *p, char buf[PROBLEM_TEXT]);
 /* The two range numbers; the second is 1 where an operation has only one. set: the same problem at another point. */
 void problem_range(const struct problem *p, int64_t at[N_RANGES]);
 void problem_set_range(struct problem *p, const int64_t at[N_RANGES]);
+/* Tables speak of attention, linear and softmax; of the other operations there is one kernel each. */
+bool op_is_tuned(enum op op);
+
 /* Their names, as in the text: {"b", "n"}, {"m", NULL}, {"rows", NULL}. */
 const char *const *problem_range_names(enum op op);
 

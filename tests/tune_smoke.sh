@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 # tune_smoke.sh - flashdec-tune from a model to a table that the library uses
 #
-#     tune_smoke.sh FLASHDEC-TUNE FLASHDEC-INFO FLASHDEC-RUN MODEL.gguf
+#     tune_smoke.sh FLASHDEC-TUNE FLASHDEC-INFO FLASHDEC-RUN FLASHDEC-BENCH MODEL.gguf
 set -u
-tune=$1 info=$2 run=$3 model=$4
+tune=$1 info=$2 run=$3 bench=$4 model=$5
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 export XDG_STATE_HOME="$dir/state" XDG_DATA_HOME="$dir/data" XDG_CACHE_HOME="$dir/cache" POCL_CACHE_DIR="$dir/pocl"
 mkdir "$POCL_CACHE_DIR"
-unset FLASHDEC_TABLE FLASHDEC_TABLE_PATH
+unset FLASHDEC_TABLE FLASHDEC_TABLE_PATH FLASHDEC_TABLE_ONLY FLASHDEC_RECORD
 failed=0
 
 wrong() {
@@ -38,11 +38,14 @@ expect 2 "$tune" --budget soon
 expect 2 "$tune" --limits 1,2
 expect 2 "$tune" --replay log
 says 'not in this version'
-for later in merge diff verify export report model; do
+for later in merge verify export report model; do
     expect 2 "$tune" $later
 done
 expect 1 "$tune" --shapes "$dir/no-such-model"
 says 'no preset'
+for preset in llama2-7b:q9 llama2-7b:q4_0:folded chatglm2-6b:q4_k llama2; do
+    expect 1 "$tune" --shapes $preset
+done
 echo 'linear:f32 m=0 n=8 k=8' >"$dir/list"
 expect 1 "$tune" --shapes "$dir/list"
 expect 0 "$tune" --help
@@ -91,5 +94,36 @@ expect 0 "$info"
 says "$(basename "$table")"
 expect 0 "$run" -m "$model" -n 4 --temp 0 --stats json
 says '"table_level": *1'
+
+# A run's shapes, recorded: a list of attention, linear and softmax that the tuner takes, each line once.
+expect 0 env FLASHDEC_RECORD="$dir/recorded" "$run" -m "$model" -n 20 --temp 0 --ignore-eos
+for op in attn linear; do
+    grep -q "^$op:" "$dir/recorded" || wrong "no $op was recorded"
+done
+[ "$(grep -c 'm=1 ' "$dir/recorded")" -gt 0 ] || wrong "no decoding step was recorded"
+[ -z "$(grep -v -e '^attn:' -e '^linear:' -e '^softmax:' "$dir/recorded")" ] || wrong "other lines were recorded"
+expect 0 "$tune" --shapes "$dir/recorded" --budget 1 --out "$dir/recorded.json"
+expect 1 env FLASHDEC_RECORD="$dir/none/recorded" "$run" -m "$model" -n 1
+says 'FLASHDEC_RECORD=.*cannot open'
+
+# From a recorded shape to a table that knows it: without the table it is refused, with it it is not.
+shape='softmax --rows 3 --cols 80' # recorded as rows=2 and rows=3, the plan's own
+only() { env FLASHDEC_TABLE_ONLY=1 FLASHDEC_PRETEND=local=32768 "$@"; }
+# shellcheck disable=SC2086 # words
+expect 1 only "$bench" $shape
+says 'FLASHDEC_TABLE_ONLY=1, and .*level [3-6]'
+# shellcheck disable=SC2086
+expect 0 env FLASHDEC_RECORD="$dir/shape" FLASHDEC_PRETEND=local=32768 "$bench" $shape
+[ "$(sort "$dir/shape" | tr '\n' ,)" = 'softmax:f32 rows=2 cols=80,softmax:f32 rows=3 cols=80,' ] || wrong "the benchmark's shape was not recorded"
+expect 0 env FLASHDEC_PRETEND=local=32768 "$tune" --shapes "$dir/shape" --budget 30
+# shellcheck disable=SC2086
+expect 0 only "$bench" $shape
+
+# Two tables side by side.
+expect 0 "$tune" diff "$table" "$table"
+says ' the same, 0 with another time, 0 with another choice or range, 0 gone, 0 new$'
+expect 0 "$tune" diff "$table" "$dir/recorded.json"
+expect 1 "$tune" diff "$table" "$dir/forged.json"
+expect 2 "$tune" diff "$table"
 
 exit $failed

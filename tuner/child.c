@@ -41,7 +41,10 @@ static void become_worker(pid_t parent, int fd, const char *device, const char *
     fcntl(WORKER_FD, F_SETFD, 0); /* where fd was WORKER_FD already, dup2 has not cleared it */
     if (device)
         setenv("FLASHDEC_DEVICE", device, 1);
-    unsetenv("FLASHDEC_TABLE"); /* a candidate is forced; a table that cannot be read must not stop the worker */
+    /* A candidate is forced: a table that cannot be read must not stop the worker, and nobody asked for its shapes. */
+    unsetenv("FLASHDEC_TABLE");
+    unsetenv("FLASHDEC_TABLE_ONLY");
+    unsetenv("FLASHDEC_RECORD");
     execl("/proc/self/exe", "flashdec-tune", "--worker", work, (char *) NULL);
     _exit(1);
 }

@@ -14,13 +14,16 @@ static const char usage[] =
     "Usage: flashdec-tune [OPTION...]\n"
     "       flashdec-tune build LOG --out TABLE\n"
     "       flashdec-tune check TABLE\n"
+    "       flashdec-tune diff TABLE TABLE\n"
     "\n"
     "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
     "\n"
     "  --device D        the device to tune: N, P:D, pci:..., uuid:... or a part of its name;\n"
     "                    without it FLASHDEC_DEVICE, then the first GPU, then the first device\n"
-    "  --shapes S        what to tune: a preset (stories260k, llama2-7b), a model MODEL.gguf, or\n"
-    "                    a file with one problem a line (default: stories260k)\n"
+    "  --shapes S        what to tune: a preset (stories260k, llama2-7b, llama2-13b, llama3-8b, mistral-7b,\n"
+    "                    qwen2.5-7b, opt-6.7b, chatglm2-6b; with :TYPE for weights of another type than f16, and\n"
+    "                    :TYPE:packed for packed ones), a model MODEL.gguf, or a file with one problem a line, as\n"
+    "                    FLASHDEC_RECORD makes one (default: stories260k)\n"
     "  --budget SECONDS  time to spend; 0: until everything has been measured (default: 60)\n"
     "  --strategy S      default: best guesses first, then points around the crossings, then the rest at random;\n"
     "                    random: the rest at random; exhaustive: everything in order\n"
@@ -35,6 +38,7 @@ static const char usage[] =
     "\n"
     "build LOG --out TABLE   makes a table from a log of measurements; the same log gives the same bytes\n"
     "check TABLE             validates a table and prints what is in it\n"
+    "diff TABLE TABLE        prints what the second one has otherwise than the first\n"
     "\n"
     "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
     "Exit status: 0 success, 1 failure, 2 usage.\n";
@@ -122,9 +126,22 @@ static int check_command(const char *path)
     return 0;
 }
 
+static int diff_command(const char *const paths[2])
+{
+    struct table *tables[2] = {NULL, NULL};
+    fdec_status st = FDEC_OK;
+    for (int i = 0; i < 2; i++)
+        try_st(table_read(paths[i], &tables[i]));
+    table_diff(tables[0], tables[1], stdout);
+out:
+    for (int i = 0; i < 2; i++)
+        table_destroy(&tables[i]);
+    return st == FDEC_OK ? 0 : failure();
+}
+
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"merge", "diff", "verify", "export", "report", "model"};
+    static const char *const later[] = {"merge", "verify", "export", "report", "model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -134,6 +151,11 @@ static int subcommand(int argc, char **argv, const struct options *o)
         if (argc != 2)
             return bad_usage("check needs one TABLE");
         return check_command(argv[1]);
+    }
+    if (!strcmp(argv[0], "diff")) {
+        if (argc != 3)
+            return bad_usage("diff needs two TABLEs");
+        return diff_command((const char *const[]){argv[1], argv[2]});
     }
     for (size_t i = 0; i < ARRAY_LEN(later); i++)
         if (!strcmp(argv[0], later[i]))

@@ -19,9 +19,10 @@ struct matrix {
 struct model {
     const char *name; /* of a preset */
     int n_heads, n_kv_heads, head_dim;
-    int64_t context, vocab;
-    fdec_type kv_type[2]; /* most important first */
+    int64_t context, vocab; /* context: of presets at most 8192, longer ones follow from it */
+    fdec_type kv_type[2];   /* most important first */
     int n_kv_types, n_linear;
+    bool packed; /* the weights: as fdec_linear_pack_run lays them */
     struct matrix linear[MAX_LINEAR];
 };
 
@@ -56,6 +57,101 @@ static const struct model presets[] = {
                    {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
                    {12288, 4096, FDEC_F16, 32}, /* KQV in one, as other runtimes have it */
                    {32000, 4096, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "llama2-13b",
+        .n_heads = 40,
+        .n_kv_heads = 40,
+        .head_dim = 128,
+        .context = 4096,
+        .vocab = 32000,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{13824, 5120, FDEC_F16, 80}, /* gate, up */
+                   {5120, 13824, FDEC_F16, 40}, /* down */
+                   {5120, 5120, FDEC_F16, 160}, /* Q, K, V, O */
+                   {15360, 5120, FDEC_F16, 40}, /* KQV in one */
+                   {32000, 5120, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "llama3-8b",
+        .n_heads = 32,
+        .n_kv_heads = 8,
+        .head_dim = 128,
+        .context = 8192,
+        .vocab = 128256,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{14336, 4096, FDEC_F16, 64},  /* gate, up */
+                   {4096, 14336, FDEC_F16, 32},  /* down */
+                   {4096, 4096, FDEC_F16, 64},   /* Q, O */
+                   {1024, 4096, FDEC_F16, 64},   /* K, V */
+                   {128256, 4096, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "mistral-7b",
+        .n_heads = 32,
+        .n_kv_heads = 8,
+        .head_dim = 128,
+        .context = 8192,
+        .vocab = 32000,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{14336, 4096, FDEC_F16, 64}, /* gate, up */
+                   {4096, 14336, FDEC_F16, 32}, /* down */
+                   {4096, 4096, FDEC_F16, 64},  /* Q, O */
+                   {1024, 4096, FDEC_F16, 64},  /* K, V */
+                   {32000, 4096, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "qwen2.5-7b",
+        .n_heads = 28,
+        .n_kv_heads = 4,
+        .head_dim = 128,
+        .context = 8192,
+        .vocab = 152064,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{18944, 3584, FDEC_F16, 56},  /* gate, up */
+                   {3584, 18944, FDEC_F16, 28},  /* down */
+                   {3584, 3584, FDEC_F16, 56},   /* Q, O */
+                   {512, 3584, FDEC_F16, 56},    /* K, V */
+                   {152064, 3584, FDEC_F16, 1}}, /* logits */
+        .n_linear = 5,
+    },
+    {
+        .name = "opt-6.7b",
+        .n_heads = 32,
+        .n_kv_heads = 32,
+        .head_dim = 128,
+        .context = 2048,
+        .vocab = 50272,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{16384, 4096, FDEC_F16, 32}, /* first of the MLP */
+                   {4096, 16384, FDEC_F16, 32}, /* second */
+                   {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
+                   {50272, 4096, FDEC_F16, 1}}, /* logits */
+        .n_linear = 4,
+    },
+    {
+        .name = "chatglm2-6b",
+        .n_heads = 32,
+        .n_kv_heads = 2,
+        .head_dim = 128,
+        .context = 8192,
+        .vocab = 65024,
+        .kv_type = {FDEC_F16, FDEC_F32},
+        .n_kv_types = 2,
+        .linear = {{27392, 4096, FDEC_F16, 28}, /* gate and up in one */
+                   {4096, 13696, FDEC_F16, 28}, /* down */
+                   {4608, 4096, FDEC_F16, 28},  /* QKV in one */
+                   {4096, 4096, FDEC_F16, 28},  /* O */
+                   {65024, 4096, FDEC_F16, 1}}, /* logits */
         .n_linear = 5,
     },
 };
@@ -94,7 +190,7 @@ static bool add_text(struct shapes *s, const char *text)
         fail(FDEC_E_ARG, "'%.100s': %s", text, why);
         return false;
     }
-    if (p.op != OP_ATTN && p.op != OP_LINEAR && p.op != OP_SOFTMAX) {
+    if (!op_is_tuned(p.op)) {
         fail(FDEC_E_ARG, "'%.100s': only attention, linear and softmax are tuned", text);
         return false;
     }
@@ -134,8 +230,8 @@ static bool add_model(struct shapes *s, const struct model *m)
     qsort(linear, (size_t) m->n_linear, sizeof *linear, heavier_first);
     for (int i = 0; i < m->n_linear; i++)
         for (int tokens = 1; tokens <= 64; tokens *= 2) {
-            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld", type_name(linear[i].type), tokens,
-                     (long long) linear[i].n, (long long) linear[i].k);
+            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld%s", type_name(linear[i].type), tokens,
+                     (long long) linear[i].n, (long long) linear[i].k, m->packed ? " w=packed" : "");
             if (!add_text(s, text))
                 return false;
         }
@@ -263,16 +359,51 @@ static bool is_gguf(const char *path)
     return yes;
 }
 
+/* The preset NAME of "NAME[:TYPE[:packed]]", NULL: there is none. *rest: what follows the name. */
+static const struct model *find_preset(const char *what, const char **rest)
+{
+    const size_t n = strcspn(what, ":");
+    *rest = what + n;
+    for (size_t i = 0; i < ARRAY_LEN(presets); i++)
+        if (strlen(presets[i].name) == n && !memcmp(what, presets[i].name, n))
+            return &presets[i];
+    return NULL;
+}
+
+static fdec_status add_preset(struct shapes *s, const struct model *preset, const char *rest)
+{
+    struct model m = *preset;
+    char type_text[16];
+    fdec_type type;
+    if (*rest) {
+        const size_t n = strcspn(++rest, ":");
+        snprintf(type_text, sizeof type_text, "%.*s", (int) MIN(n, sizeof type_text), rest);
+        if (!type_parse(type_text, &type))
+            return fail(FDEC_E_ARG, "--shapes: '%s' after the preset's name is no type of weights", type_text);
+        for (int i = 0; i < m.n_linear; i++)
+            m.linear[i].type = type;
+        rest += n;
+    }
+    if (*rest && strcmp(rest, ":packed"))
+        return fail(FDEC_E_ARG, "--shapes: '%s' after the type is not ':packed'", rest);
+    m.packed = *rest;
+    return add_model(s, &m) ? FDEC_OK : FDEC_E_ARG;
+}
+
 fdec_status shapes_load(const char *what, struct shapes *out)
 {
+    char names[256] = "";
+    const char *rest;
     *out = (struct shapes){.classes = calloc(MAX_CLASSES, sizeof *out->classes)};
     if (!out->classes)
         return fail(FDEC_E_MEMORY, "out of memory: shapes");
+    const struct model *preset = find_preset(what, &rest);
+    if (preset)
+        return add_preset(out, preset, rest);
     for (size_t i = 0; i < ARRAY_LEN(presets); i++)
-        if (!strcmp(what, presets[i].name))
-            return add_model(out, &presets[i]) ? FDEC_OK : FDEC_E_ARG;
+        append(names, sizeof names, "%s%s", i ? ", " : "", presets[i].name);
     if (access(what, R_OK))
-        return fail(FDEC_E_ARG, "--shapes %s: no preset (stories260k, llama2-7b), and no file that can be read", what);
+        return fail(FDEC_E_ARG, "--shapes %s: no preset (%s), and no file that can be read", what, names);
     return is_gguf(what) ? add_gguf(out, what) : add_list(out, what);
 }
 

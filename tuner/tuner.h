@@ -10,6 +10,7 @@
  *   journal.c  the log of everything measured, safe against being killed at any moment
  *   facts.c    device facts as JSON: worker -> parent -> journal
  *   build.c    journal -> table, deterministic
+ *   tell.c     tables for people: what is in one, how two differ
  *
  * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers
  * any number of {"phase": NAME} and then one {"done": true, ...}. */
@@ -68,7 +69,7 @@ struct shapes {
     struct shape_class *classes; /* [MAX_CLASSES], most important first */
 };
 
-/* `what` is a preset's name, a GGUF model, or a file with one problem text a line. */
+/* `what` is a preset ("llama2-7b", "llama2-7b:q4_0", "llama2-7b:q4_0:packed"), a GGUF model, or a file with one problem text a line. */
 fdec_status shapes_load(const char *what, struct shapes *out);
 void shapes_clear(struct shapes *s);
 /* The new point, or NULL: it is there already, or the class is full. */
@@ -189,6 +190,8 @@ const struct trial *winner_at(const struct journal *j, const struct problem *p, 
                               double *default_us);
 fdec_status build_table(const struct journal *j, struct table **out);
 void table_summary(const struct table *t, FILE *f);
+/* Entries are paired by class and measured point. */
+void table_diff(const struct table *a, const struct table *b, FILE *f);
 
 /* ---- parent and worker ---- */
 struct child {
