@@ -131,7 +131,7 @@ static void fill(struct operand *o, struct stream s)
 
 bool inputs_ragged(const struct workload_spec *spec)
 {
-    return spec->reference && spec->n_sets <= 1 && spec->fill != FILL_NAN;
+    return spec->reference && !spec->timed && spec->fill != FILL_NAN;
 }
 
 /* ---- all operations ---- */

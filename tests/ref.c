@@ -302,15 +302,30 @@ struct approx {
     double value, error;
 };
 
+/* Of the products and of their magnitudes. Eight sums of each, which do not wait for one another. */
+static void dot_of_weights(const double *x, const float *w, int64_t n, double *sum, double *mag)
+{
+    enum { LANES = 8 };
+    double sums[LANES] = {0}, mags[LANES] = {0};
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        for (int i = 0; i < LANES; i++) {
+            const double product = x[k + i] * w[k + i];
+            sums[i] += product, mags[i] += fabs(product);
+        }
+    for (int i = 0; k < n; k++, i++)
+        sums[i] += x[k] * w[k], mags[i] += fabs(x[k] * w[k]);
+    *sum = *mag = 0;
+    for (int i = 0; i < LANES; i++)
+        *sum += sums[i], *mag += mags[i];
+}
+
 static struct approx linear_value(const struct linear_run *r, const double *x, double x_error, int64_t row)
 {
     const struct linear_problem *p = r->p;
     const double b = r->bias ? r->bias[row] : 0, terms = chain((double) p->k) + 3 + rounds_weights(p->w_type) + x_error;
-    double sum = 0, mag = 0;
-    for (int64_t k = 0; k < p->k; k++) {
-        const double product = x[k] * r->w[row * p->k + k];
-        sum += product, mag += fabs(product);
-    }
+    double sum, mag;
+    dot_of_weights(x, r->w + row * p->k, p->k, &sum, &mag);
     struct approx z = {(double) p->scale * sum + b, fabs((double) p->scale) * U * (terms + 1) * mag};
     z.error += 2 * U * (fabs((double) p->scale) * mag + fabs(b));
     if (isinf(z.value))

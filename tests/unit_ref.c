@@ -280,7 +280,7 @@ static void maps_reference_files(void **state)
 {
     (void) state;
     char path[] = "/tmp/unit_ref.XXXXXX", err[100];
-    struct workload_spec spec = {.seed = 3, .n_sets = 2, .reference = true};
+    struct workload_spec spec = {.seed = 3, .n_sets = 2, .timed = true, .reference = true};
     struct inputs in;
     struct reference made, mapped;
     assert_true(problem_parse("attn:f16 b=2 h=4/2 d=16 n=20", &spec.problem, err, sizeof err));

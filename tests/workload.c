@@ -38,7 +38,7 @@ struct workload {
 
 static size_t skew_of(const struct workload *w, int i)
 {
-    return w->spec.reference && w->spec.n_sets <= 1 ? (size_t) (2 * i + 1) : 0;
+    return w->spec.reference && !w->spec.timed ? (size_t) (2 * i + 1) : 0;
 }
 
 static size_t offset_of(const struct workload *w, int i)
@@ -56,10 +56,16 @@ static size_t buffer_bytes(const struct workload *w, int i)
     return offset_of(w, i) + operand_bytes(w, i) + GUARD;
 }
 
-static void fill_pattern(unsigned char *at, size_t bytes, uint32_t pattern)
+/* Bytes first to before last of a buffer that has the pattern from its start on. */
+static void fill_pattern(unsigned char *buffer, size_t first, size_t last, uint32_t pattern)
 {
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (unsigned char) (pattern >> 8 * (i & 3));
+    size_t i = first;
+    for (; i < last && (i & 3); i++)
+        buffer[i] = (unsigned char) (pattern >> 8 * (i & 3));
+    for (; i + sizeof pattern <= last; i += sizeof pattern)
+        memcpy(buffer + i, &pattern, sizeof pattern);
+    for (; i < last; i++)
+        buffer[i] = (unsigned char) (pattern >> 8 * (i & 3));
 }
 
 static void write_values(const struct operand *o, unsigned char *at)
@@ -86,23 +92,32 @@ static unsigned char *stage(const struct workload *w, int i)
     unsigned char *all = malloc(bytes);
     if (!all)
         return NULL;
-    fill_pattern(all, bytes, o->output ? POISON : QUIET);
-    if (!o->output || i == w->state)
-        write_values(o, all + offset_of(w, i));
+    const bool written = !o->output || i == w->state;
+    const size_t from = offset_of(w, i), to = from + operand_bytes(w, i);
+    const uint32_t pattern = o->output ? POISON : QUIET;
+    fill_pattern(all, 0, written ? from : bytes, pattern);
+    if (written) {
+        write_values(o, all + from);
+        fill_pattern(all, to, bytes, pattern);
+    }
     return all;
 }
 
-static fdec_status upload(struct workload *w, int set, int i)
+/* Into the first n_sets sets. All hold the same numbers in different memory: speed depends on where they lie, not on
+ * what they are. */
+static fdec_status upload(struct workload *w, int n_sets, int i)
 {
     fdec_status st = FDEC_OK;
     cl_int err = CL_SUCCESS;
     unsigned char *bytes = stage(w, i);
     try_alloc(bytes);
-    cl_mem *mem = &w->sets[set][i];
-    if (!*mem)
-        *mem = clCreateBuffer(w->ctx->context, CL_MEM_READ_WRITE, buffer_bytes(w, i), NULL, &err);
-    try_cl(err);
-    try_cl(clEnqueueWriteBuffer(w->queue, *mem, CL_TRUE, 0, buffer_bytes(w, i), bytes, 0, NULL, NULL));
+    for (int set = 0; set < n_sets; set++) {
+        cl_mem *mem = &w->sets[set][i];
+        if (!*mem)
+            *mem = clCreateBuffer(w->ctx->context, CL_MEM_READ_WRITE, buffer_bytes(w, i), NULL, &err);
+        try_cl(err);
+        try_cl(clEnqueueWriteBuffer(w->queue, *mem, CL_TRUE, 0, buffer_bytes(w, i), bytes, 0, NULL, NULL));
+    }
 out:
     free(bytes);
     return st;
@@ -158,16 +173,12 @@ out:
     return st;
 }
 
-/* All sets hold the same numbers in different memory: speed depends on where they lie, not on what they are. */
 static fdec_status upload_all(struct workload *w)
 {
     fdec_status st = FDEC_OK;
-    for (int i = 0; i < w->in.n; i++) {
-        if (i == w->out && w->alias >= 0)
-            continue;
-        for (int set = 0; set < w->spec.n_sets && w->in.at[i].n; set++)
-            try_st(upload(w, set, i));
-    }
+    for (int i = 0; i < w->in.n; i++)
+        if (w->in.at[i].n && (i != w->out || w->alias < 0))
+            try_st(upload(w, w->spec.n_sets, i));
 out:
     return st;
 }
@@ -250,7 +261,7 @@ static fdec_status fill_work(struct workload *w)
     fdec_status st = FDEC_OK;
     unsigned char *bytes = malloc(w->work_bytes);
     try_alloc(bytes);
-    fill_pattern(bytes, w->work_bytes, QUIET);
+    fill_pattern(bytes, 0, w->work_bytes, QUIET);
     try_cl(clEnqueueWriteBuffer(w->queue, w->work, CL_TRUE, 0, w->work_bytes, bytes, 0, NULL, NULL));
 out:
     free(bytes);
@@ -284,11 +295,11 @@ out:
 fdec_status workload_poison(struct workload *w)
 {
     fdec_status st = FDEC_OK;
-    try_st(upload(w, 0, w->alias >= 0 ? w->alias : w->out));
+    try_st(upload(w, 1, w->alias >= 0 ? w->alias : w->out));
     const int others[] = {w->lse, w->state};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         if (others[i] >= 0 && w->in.at[others[i]].n)
-            try_st(upload(w, 0, others[i]));
+            try_st(upload(w, 1, others[i]));
     if (w->work)
         try_st(fill_work(w));
 out:

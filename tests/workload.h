@@ -45,6 +45,7 @@ struct workload_spec {
     enum fill fill;
     uint64_t seed;
     int n_sets;           /* operand sets that timing rotates through, >= 1; set 0 is the one that is checked */
+    bool timed;           /* as in real use: operands start where their buffer does, all sequences of full length */
     bool reference;       /* false: timing only, nothing can be checked */
     const char *reference_file; /* not NULL: the reference is mapped read-only from this file; it must fit the spec */
     bool bias, residual, lse;   /* optional arguments in use; bias is linear's */

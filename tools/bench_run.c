@@ -126,9 +126,13 @@ out:
 static fdec_status make_workload(struct sitting *s)
 {
     struct bench *b = s->bench;
-    struct workload_spec spec = {
-        .problem = s->points[0].problem, .fill = FILL_UNIFORM, .seed = 1, .n_sets = 1, .reference = true};
-    s->n_sets = MAX(bench_sets(b, (double) workload_set_bytes(&spec)), 2); /* a single set lies at odd offsets */
+    struct workload_spec spec = {.problem = s->points[0].problem,
+                                 .fill = FILL_UNIFORM,
+                                 .seed = 1,
+                                 .n_sets = 1,
+                                 .timed = true,
+                                 .reference = true};
+    s->n_sets = MAX(bench_sets(b, (double) workload_set_bytes(&spec)), 2);
     spec.n_sets = s->n_sets;
     spec.problem = s->points[s->n_points - 1].problem;
     const double bytes = s->n_sets * (double) workload_set_bytes(&spec),

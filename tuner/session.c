@@ -318,22 +318,23 @@ static bool is_default(const struct session *s, const struct candidate *c, const
 }
 
 /* False: the worker is gone, or the log cannot be written. */
-static bool measure_point(struct session *s, const struct candidate *c, struct point *p)
+static bool measure_point(struct session *s, const struct candidate *c, struct point *p, const struct point *whole)
 {
     char reference[1100], config[256];
     struct result r;
     struct trial *t = journal_trial(&s->journal, c, p);
     if (!t || journal_begin(&s->journal, t) != FDEC_OK)
         goto broken;
-    reference_path(s, p, reference, sizeof reference);
+    reference_path(s, whole, reference, sizeof reference);
     kernel_print_config(c->kernel, c->cfg, config, sizeof config);
     /* The default is what all others are held against: it is timed however slow it is. */
     const double best_us = is_default(s, c, p) ? 0 : p->best_us;
-    json_t *answer = ask(s,
-                         json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:I}", "do", "measure", "kernel", c->kernel->name,
-                                   "config", config, "problem", p->text, "reference", reference, "best_us", best_us,
-                                   "cache_bytes", (json_int_t) s->facts.cache_bytes),
-                         p->best_us, &r);
+    json_t *answer =
+        ask(s,
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:I}", "do", "measure", "kernel", c->kernel->name, "config",
+                      config, "problem", p->text, "whole", whole->text, "reference", reference, "best_us", best_us,
+                      "cache_bytes", (json_int_t) s->facts.cache_bytes),
+            p->best_us, &r);
     if (answer)
         r = take_result(answer);
     json_decref(answer);
@@ -385,11 +386,12 @@ static void run_task(struct session *s, const struct task *task)
         struct point *p = &sc->points[i];
         if (!wants_timing(s, c, p) || given_up(s, c, sc->text))
             continue;
-        if (!make_reference(s, p))
+        struct point *whole = shapes_whole(sc, p);
+        if (!make_reference(s, whole))
             continue;
         snprintf(s->doing, sizeof s->doing, "%s, %s", p->text, name);
         show_progress(s);
-        if ((!started && !start_worker(s)) || !measure_point(s, c, p))
+        if ((!started && !start_worker(s)) || !measure_point(s, c, p, whole))
             break;
         s->n_started += !started;
         started = true;

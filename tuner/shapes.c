@@ -182,6 +182,18 @@ struct point *shapes_add(struct shapes *s, const struct problem *p)
     return &sc->points[sc->n_points++];
 }
 
+struct point *shapes_whole(struct shape_class *sc, struct point *p)
+{
+    const int64_t shared_m = 64; /* more rows would make the first measurements wait for their reference */
+    struct point *whole = p;
+    for (int i = 0; i < sc->n_points && sc->op == OP_LINEAR && p->problem.linear.m <= shared_m; i++) {
+        const int64_t m = sc->points[i].problem.linear.m;
+        if (m <= shared_m && m > whole->problem.linear.m)
+            whole = &sc->points[i];
+    }
+    return whole;
+}
+
 static bool add_text(struct shapes *s, const char *text)
 {
     struct problem p;

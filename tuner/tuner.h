@@ -52,7 +52,7 @@ struct point {
     struct problem problem;
     char text[PROBLEM_TEXT];
     double best_us;     /* of all candidates so far; 0: none yet */
-    bool has_reference; /* its file lies in the session's work directory */
+    bool has_reference; /* its file lies in the session's work directory (of shapes_whole alone) */
 };
 
 enum { MAX_POINTS = 64, MAX_CLASSES = 256 };
@@ -72,6 +72,9 @@ struct shapes {
 /* `what` is a preset ("llama2-7b", "llama2-7b:q4_0", "llama2-7b:q4_0:packed"), a GGUF model, or a file with one problem text a line. */
 fdec_status shapes_load(const char *what, struct shapes *out);
 void shapes_clear(struct shapes *s);
+/* The problem that holds p's operands and reference: of linear layers the largest M up to 64 of the class, the rows of
+ * a smaller one being its first; else p itself. */
+struct point *shapes_whole(struct shape_class *sc, struct point *p);
 /* The new point, or NULL: it is there already, or the class is full. */
 struct point *shapes_add(struct shapes *s, const struct problem *p);
 

@@ -20,11 +20,15 @@ struct worker {
     cl_device_id device;
     fdec_ctx *ctx;
     const char *work;
+    struct workload *workload; /* of the last request, kept for the next one */
+    int n_sets;
+    char whole[PROBLEM_TEXT]; /* its problem */
 };
 
 void tune_spec(const struct problem *p, struct workload_spec *spec)
 {
-    *spec = (struct workload_spec){.problem = *p, .fill = FILL_UNIFORM, .seed = 1, .n_sets = 2, .reference = true};
+    *spec = (struct workload_spec){
+        .problem = *p, .fill = FILL_UNIFORM, .seed = 1, .n_sets = 1, .timed = true, .reference = true};
 }
 
 /* ---- talking ---- */
@@ -250,26 +254,54 @@ static void set_failure(struct result *r, fdec_status st, enum outcome otherwise
     error_line(r->text, sizeof r->text);
 }
 
-/* Operand sets to rotate through: over twice the cache, within an eighth of the memory. The last limit is for problems
- * so small that a launch costs more than their data: there it only saves the time to make buffers. */
+/* Operand sets to rotate through: over twice the cache, for which one set may be enough, within an eighth of the memory.
+ * MAX_SETS is for problems so small that a launch costs more than their data: there it only saves the time to make
+ * buffers. */
 static int count_sets(const struct worker *w, const struct workload_spec *spec, size_t cache_bytes)
 {
     const uint64_t bytes = MAX(workload_set_bytes(spec), 1), room = w->ctx->device.global_bytes / 8;
-    const uint64_t wanted = 2 * (uint64_t) cache_bytes / bytes + 2;
-    return (int) MAX(MIN(MIN(wanted, room / bytes), MAX_SETS), 2);
+    const uint64_t wanted = bytes > 2 * (uint64_t) cache_bytes ? 1 : 2 * (uint64_t) cache_bytes / bytes + 2;
+    return (int) MAX(MIN(MIN(wanted, room / bytes), MAX_SETS), 1);
 }
 
-static void check_and_time(const struct worker *w, const struct workload_spec *spec, fdec_plan *plan, double best_us,
-                           struct result *r)
+/* Operands and reference of `whole`: those of the last request where it had the same. */
+static fdec_status get_workload(struct worker *w, const struct problem *whole, const char *reference,
+                                size_t cache_bytes)
+{
+    char text[PROBLEM_TEXT];
+    struct workload_spec spec;
+    problem_print(whole, text);
+    if (w->workload && !strcmp(text, w->whole))
+        return FDEC_OK;
+    workload_destroy(&w->workload);
+    tune_spec(whole, &spec);
+    spec.reference_file = reference;
+    w->n_sets = spec.n_sets = count_sets(w, &spec, cache_bytes);
+    memcpy(w->whole, text, sizeof text);
+    return workload_create(w->ctx, w->queue, &spec, &w->workload);
+}
+
+struct request {
+    struct candidate candidate;
+    struct problem problem, whole; /* whole: what operands and reference are made for, see tuner.h */
+    const char *reference;
+    double best_us;
+    size_t cache_bytes;
+};
+
+static void check_and_time(struct worker *w, const struct request *q, fdec_plan *plan, struct result *r)
 {
     fdec_status st = FDEC_OK;
     struct timing *t = calloc(1, sizeof *t);
     try_alloc(t);
+    phase("setup");
+    try_st(get_workload(w, &q->whole, q->reference, q->cache_bytes));
     t->plan = plan;
     t->queue = w->queue;
-    t->n_sets = spec->n_sets;
-    phase("setup");
-    try_st(workload_create(w->ctx, w->queue, spec, &t->workload));
+    t->n_sets = w->n_sets;
+    t->workload = w->workload;
+    if (q->problem.op == OP_LINEAR)
+        workload_take_rows(t->workload, q->problem.linear.m);
     try_st(workload_poison(t->workload));
     phase("first");
     try_st(workload_run(t->workload, plan, 0, NULL));
@@ -281,43 +313,45 @@ static void check_and_time(const struct worker *w, const struct workload_spec *s
     }
     r->text[0] = 0;
     phase("time");
-    st = time_plan(t, best_us, r);
+    st = time_plan(t, q->best_us, r);
 out:
     if (st != FDEC_OK)
         set_failure(r, st, OUT_ERROR);
-    if (t)
-        workload_destroy(&t->workload);
     free(t);
 }
 
-static void measure(const struct worker *w, const json_t *ask, struct result *r)
+static bool read_request(const json_t *ask, struct request *q)
 {
-    const char *kernel, *config, *text, *reference;
-    double best_us;
+    const char *kernel, *config, *text, *whole;
     json_int_t cache_bytes;
-    struct candidate c;
-    struct problem p;
     char why[200];
+    struct candidate *c = &q->candidate;
+    if (json_unpack((json_t *) ask, "{s:s, s:s, s:s, s:s, s:s, s:F, s:I}", "kernel", &kernel, "config", &config,
+                    "problem", &text, "whole", &whole, "reference", &q->reference, "best_us", &q->best_us,
+                    "cache_bytes", &cache_bytes))
+        return false;
+    q->cache_bytes = (size_t) cache_bytes;
+    c->kernel = kernel_find(kernel);
+    return c->kernel && kernel_parse_config(c->kernel, config, c->cfg) &&
+           problem_parse(text, &q->problem, why, sizeof why) && problem_parse(whole, &q->whole, why, sizeof why);
+}
+
+static void measure(struct worker *w, const json_t *ask, struct result *r)
+{
+    struct request q = {0};
     fdec_plan *plan = NULL;
-    if (json_unpack((json_t *) ask, "{s:s, s:s, s:s, s:s, s:F, s:I}", "kernel", &kernel, "config", &config, "problem",
-                    &text, "reference", &reference, "best_us", &best_us, "cache_bytes", &cache_bytes) ||
-        !(c.kernel = kernel_find(kernel)) || !kernel_parse_config(c.kernel, config, c.cfg) ||
-        !problem_parse(text, &p, why, sizeof why)) {
+    if (!read_request(ask, &q)) {
         *r = (struct result){.outcome = OUT_ERROR, .text = "worker: the request makes no sense"};
         return;
     }
     phase("build");
-    const struct want want = {.kernel = c.kernel, .cfg = c.cfg};
-    const fdec_status st = plan_create_problem(w->ctx, &p, &want, &plan);
+    const struct want want = {.kernel = q.candidate.kernel, .cfg = q.candidate.cfg};
+    const fdec_status st = plan_create_problem(w->ctx, &q.problem, &want, &plan);
     if (st != FDEC_OK) {
         set_failure(r, st, OUT_BUILD_FAILED);
         return;
     }
-    struct workload_spec spec;
-    tune_spec(&p, &spec);
-    spec.reference_file = reference;
-    spec.n_sets = count_sets(w, &spec, (size_t) cache_bytes);
-    check_and_time(w, &spec, plan, best_us, r);
+    check_and_time(w, &q, plan, r);
     fdec_plan_destroy(&plan);
 }
 
