@@ -2,8 +2,10 @@
  * search.c - the candidates of each class, in the order in which they are worth the budget
  *
  * Tiers: the analytic default of every point; then each variant's own first choice (expect()); then, around the M
- * where the winning family changes, points between; then everything else, shuffled by the seed. Within a tier classes
- * take turns, so that every class has its n-th candidate timed before any has its n+1-th. */
+ * where the winning family changes, points between; then everything else, shuffled by the seed, but as long as a class
+ * has a neighbour of a winner that was not tried that one goes first: a local search, which a random candidate starts
+ * again when it has come to an end. Within a tier classes take turns, so that every class has its n-th candidate timed
+ * before any has its n+1-th. */
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -237,7 +239,7 @@ void search_end(struct search *s)
 
 int search_left(const struct search *s)
 {
-    return s->n - s->at + s->n_extra;
+    return s->n - s->at - s->n_taken + s->n_extra;
 }
 
 /* ---- refinement ---- */
@@ -281,8 +283,64 @@ static void refine_class(struct search *s, int class)
     }
 }
 
+/* ---- local search ---- */
+
+static int step_of(const struct param *p, int value)
+{
+    int i = 0;
+    while (p->values[i] != value)
+        i++;
+    return i;
+}
+
+/* The same variant, one parameter one step apart. */
+static bool are_neighbours(const struct candidate *a, const struct candidate *b)
+{
+    int steps = 0;
+    if (a->kernel != b->kernel)
+        return false;
+    for (int i = 0; i < kernel_n_params(a->kernel); i++) {
+        const struct param *p = &a->kernel->params[i];
+        if (a->cfg[i] != b->cfg[i])
+            steps += abs(step_of(p, a->cfg[i]) - step_of(p, b->cfg[i]));
+    }
+    return steps == 1;
+}
+
+/* A task of the class that was not taken yet, next to what wins at one of its points. NULL: none. */
+static struct task *neighbour_in(struct search *s, int class)
+{
+    const struct shape_class *sc = &s->shapes->classes[class];
+    for (int p = 0; p < sc->n_points; p++) {
+        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem, NULL, NULL);
+        for (int i = s->at; winner && i < s->n; i++) {
+            struct task *t = &s->tasks[i];
+            if (t->class == class && !t->taken && are_neighbours(&t->candidate, &winner->candidate))
+                return t;
+        }
+    }
+    return NULL;
+}
+
+static struct task *neighbour(struct search *s)
+{
+    for (int i = 0; i < s->shapes->n; i++) {
+        struct task *t = neighbour_in(s, s->turn);
+        s->turn = (s->turn + 1) % s->shapes->n;
+        if (t)
+            return t;
+    }
+    return NULL;
+}
+
+/* ---- what comes next ---- */
+
 bool search_next(struct search *s, struct task *out)
 {
+    while (s->at < s->n && s->tasks[s->at].taken) {
+        s->at++;
+        s->n_taken--;
+    }
     const bool guesses_done = s->at == s->n || s->tasks[s->at].tier == TIER_REST;
     if (s->n_extra == 0 && guesses_done && s->strategy == STRATEGY_DEFAULT)
         for (int class = 0; class < s->shapes->n; class ++)
@@ -294,6 +352,11 @@ bool search_next(struct search *s, struct task *out)
     }
     if (s->at == s->n)
         return false;
-    *out = s->tasks[s->at++];
+    struct task *t = guesses_done && s->strategy == STRATEGY_DEFAULT ? neighbour(s) : NULL;
+    if (!t)
+        t = &s->tasks[s->at];
+    t->taken = true;
+    s->n_taken++;
+    *out = *t;
     return true;
 }

@@ -93,7 +93,7 @@ bool candidate_default(const struct problem *p, const struct device *d, const bo
 struct facts {
     struct device device;
     bool denied[MAX_KERNELS]; /* by index in kernels[]: what the start-up self-test refuses */
-    bool measured;             /* the three below */
+    bool measured;            /* the three below */
     double read_gbps, launch_us;
     size_t cache_bytes; /* of the cache that timing runs in, as probed */
 };
@@ -122,7 +122,7 @@ struct journal {
     char version[32];
     uint64_t sources[MAX_KERNELS]; /* hash of each kernel's source, by index in kernels[] */
     bool wrong[MAX_KERNELS];       /* gave a wrong result somewhere */
-    int n_dropped, n_stale;         /* lines that were damaged; lines of kernels that have changed since */
+    int n_dropped, n_stale;        /* lines that were damaged; lines of kernels that have changed since */
     int n_trials, cap;
     struct trial *trials;
     int n_slots;
@@ -161,7 +161,8 @@ enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_REST };
 struct task { /* one candidate, on every point of one class that it may be timed on */
     int class;
     enum tier tier;
-    int order; /* within class and tier */
+    int order;  /* within class and tier */
+    bool taken; /* out of its turn */
     struct candidate candidate;
 };
 
@@ -171,8 +172,9 @@ struct search {
     const struct journal *journal;
     enum strategy strategy;
     uint64_t seed;
-    int n, cap, at;
-    struct task *tasks; /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
+    int n, cap, at, n_taken; /* n_taken: of those from `at` on */
+    int turn;                /* the class that looks for a neighbour next */
+    struct task *tasks;      /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
     int n_extra, cap_extra;
     struct task *extra; /* of refinement, taken first, from the end */
 };
