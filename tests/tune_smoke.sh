@@ -36,8 +36,7 @@ expect 2 "$tune" --nonsense
 expect 2 "$tune" nonsense
 expect 2 "$tune" --budget soon
 expect 2 "$tune" --limits 1,2
-expect 2 "$tune" --replay log
-says 'not in this version'
+expect 1 "$tune" --replay "$dir/no-such-log"
 for later in merge verify export report model; do
     expect 2 "$tune" $later
 done
@@ -118,6 +117,20 @@ expect 0 env FLASHDEC_RECORD="$dir/shape" FLASHDEC_PRETEND=local=32768 "$bench" 
 expect 0 env FLASHDEC_PRETEND=local=32768 "$tune" --shapes "$dir/shape" --budget 30
 # shellcheck disable=SC2086
 expect 0 only "$bench" $shape
+
+# A complete log replayed: whatever the strategy, at the end nothing is slower than the best of the log, the table is that
+# of the log, and the same seed repeats byte for byte.
+whole=$(grep -l '"complete":true' "$dir"/state/flashdec/*.jsonl | head -n 1)
+[ -n "$whole" ] || wrong "no log is complete"
+expect 0 "$tune" build "$whole" --out "$dir/built.json"
+for strategy in default random exhaustive; do
+    expect 0 "$tune" --replay "$whole" --strategy $strategy --seed 5 --out "$dir/replayed.json"
+    cp "$dir/out" "$dir/curve"
+    [ "$(tail -n 1 "$dir/out" | cut -d , -f 2-)" = 1.0000,1.0000,1.0000 ] || wrong "$strategy does not end at the optimum"
+    cmp "$dir/built.json" "$dir/replayed.json" || wrong "$strategy: another table than that of the log"
+    expect 0 "$tune" --replay "$whole" --strategy $strategy --seed 5
+    cmp "$dir/out" "$dir/curve" || wrong "$strategy does not repeat"
+done
 
 # Two tables side by side.
 expect 0 "$tune" diff "$table" "$table"

@@ -168,7 +168,7 @@ static void close_open_trials(struct journal *j)
         }
 }
 
-static void note_end(struct journal *j, struct trial *t, const struct result *r)
+void journal_note(struct journal *j, struct trial *t, const struct result *r)
 {
     t->open = false;
     t->result = *r;
@@ -273,7 +273,7 @@ static bool apply(struct journal *j, const json_t *line)
     if (!t)
         j->n_stale++;
     else if (!begin)
-        note_end(j, t, &r);
+        journal_note(j, t, &r);
     else
         t->open = true;
     return true;
@@ -458,7 +458,7 @@ fdec_status journal_end(struct journal *j, struct trial *t, const struct result 
     struct result kept = *r; /* as a later run will read it */
     if (!read_result(line, &kept))
         kept.outcome = OUT_ERROR;
-    note_end(j, t, &kept);
+    journal_note(j, t, &kept);
     return put(j, line, false);
 }
 

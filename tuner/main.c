@@ -33,6 +33,8 @@ static const char usage[] =
     "  --fresh           measure everything again; without it earlier measurements of this device are used\n"
     "  --limits B,F,R    seconds after which a candidate is killed: while it builds, in its first launch, in a\n"
     "                    later one (default: 120,60,2; a run may always take 200 times the best)\n"
+    "  --replay LOG      search in a log instead of on a device: prints how soon the strategy comes how near to the\n"
+    "                    best of the log, as CSV; a table only with --out\n"
     "  --quiet           print nothing but errors\n"
     "  --help            print this and exit\n"
     "  --version         print the version and exit\n"
@@ -203,7 +205,7 @@ static int parse_option(int key, struct options *o)
         return parse_strategy(optarg, &o->strategy)
                    ? -1
                    : bad_usage("--strategy %s: not default, random or exhaustive", optarg);
-    case REPLAY: return bad_usage("--replay is not in this version");
+    case REPLAY: o->replay = optarg; return -1;
     case HELP: fputs(usage, stdout); return 0;
     case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;
     default: return bad_usage("wrong option");
@@ -222,5 +224,5 @@ int main(int argc, char **argv)
     }
     if (optind < argc)
         return subcommand(argc - optind, argv + optind, &o);
-    return session_run(&o);
+    return o.replay ? replay_run(&o) : session_run(&o);
 }

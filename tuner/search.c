@@ -39,14 +39,42 @@ bool candidate_default(const struct problem *p, const struct device *d, const bo
     return true;
 }
 
+bool candidate_is_default(const struct candidate *c, const struct problem *p, const struct facts *f)
+{
+    struct candidate first;
+    return candidate_default(p, &f->device, f->denied, &first) && candidate_equal(&first, c);
+}
+
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p)
 {
     const struct device *d = &s->facts->device;
-    struct candidate first;
     if (c->kernel->op != p->op || c->kernel->reject(p, d, c->cfg))
         return false;
-    return !c->kernel->prune || !c->kernel->prune(p, d, c->cfg) ||
-           (candidate_default(p, d, s->facts->denied, &first) && candidate_equal(&first, c));
+    return !c->kernel->prune || !c->kernel->prune(p, d, c->cfg) || candidate_is_default(c, p, s->facts);
+}
+
+/* A long attention is costly to set up. A candidate that was clearly behind at the largest of the smaller ones is not
+ * worth it. */
+bool search_worth(const struct search *s, const struct candidate *c, const struct shape_class *sc,
+                  const struct point *p)
+{
+    const double costly_bytes = 128e6, behind = 1.25, bytes = problem_bytes(&p->problem);
+    double largest = 0;
+    bool worth = true;
+    if (s->strategy != STRATEGY_DEFAULT || sc->op != OP_ATTN || bytes < costly_bytes ||
+        candidate_is_default(c, &p->problem, s->facts))
+        return true;
+    for (int i = 0; i < sc->n_points; i++) {
+        const struct point *smaller = &sc->points[i];
+        const double its_bytes = problem_bytes(&smaller->problem);
+        const struct trial *t = journal_find(s->journal, c, smaller->text);
+        if (!t || !t->done || its_bytes >= bytes || its_bytes <= largest)
+            continue;
+        largest = its_bytes;
+        worth = t->result.outcome != OUT_SLOW &&
+                (t->result.outcome != OUT_OK || t->result.median_us <= behind * smaller->best_us);
+    }
+    return worth;
 }
 
 static bool wanted_somewhere(const struct search *s, const struct shape_class *sc, const struct candidate *c)

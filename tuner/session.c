@@ -311,12 +311,6 @@ static struct result take_result(const json_t *line)
     return r;
 }
 
-static bool is_default(const struct session *s, const struct candidate *c, const struct point *p)
-{
-    struct candidate first;
-    return candidate_default(&p->problem, &s->facts.device, s->facts.denied, &first) && candidate_equal(&first, c);
-}
-
 /* False: the worker is gone, or the log cannot be written. */
 static bool measure_point(struct session *s, const struct candidate *c, struct point *p, const struct point *whole)
 {
@@ -328,7 +322,7 @@ static bool measure_point(struct session *s, const struct candidate *c, struct p
     reference_path(s, whole, reference, sizeof reference);
     kernel_print_config(c->kernel, c->cfg, config, sizeof config);
     /* The default is what all others are held against: it is timed however slow it is. */
-    const double best_us = is_default(s, c, p) ? 0 : p->best_us;
+    const double best_us = candidate_is_default(c, &p->problem, &s->facts) ? 0 : p->best_us;
     json_t *answer =
         ask(s,
             json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:I}", "do", "measure", "kernel", c->kernel->name, "config",
@@ -375,29 +369,6 @@ static bool wants_timing(const struct session *s, const struct candidate *c, con
     return !(t && t->done) && search_wants(&s->search, c, &p->problem);
 }
 
-/* A long attention is costly to set up. A candidate that was clearly behind at the largest of the smaller ones is not
- * worth it. */
-static bool behind_before(const struct session *s, const struct candidate *c, const struct shape_class *sc,
-                          const struct point *p)
-{
-    const double costly_bytes = 128e6, behind = 1.25, bytes = problem_bytes(&p->problem);
-    double largest = 0;
-    bool is_behind = false;
-    if (s->o->strategy != STRATEGY_DEFAULT || sc->op != OP_ATTN || bytes < costly_bytes || is_default(s, c, p))
-        return false;
-    for (int i = 0; i < sc->n_points; i++) {
-        const struct point *smaller = &sc->points[i];
-        const double its_bytes = problem_bytes(&smaller->problem);
-        const struct trial *t = journal_find(&s->journal, c, smaller->text);
-        if (!t || !t->done || its_bytes >= bytes || its_bytes <= largest)
-            continue;
-        largest = its_bytes;
-        is_behind = t->result.outcome == OUT_SLOW ||
-                    (t->result.outcome == OUT_OK && t->result.median_us > behind * smaller->best_us);
-    }
-    return is_behind;
-}
-
 static void run_task(struct session *s, const struct task *task)
 {
     struct shape_class *sc = &s->shapes.classes[task->class];
@@ -407,7 +378,7 @@ static void run_task(struct session *s, const struct task *task)
     candidate_print(c, name, sizeof name);
     for (int i = 0; i < sc->n_points && !must_stop(s); i++) {
         struct point *p = &sc->points[i];
-        if (!wants_timing(s, c, p) || given_up(s, c, sc->text) || behind_before(s, c, sc, p))
+        if (!wants_timing(s, c, p) || given_up(s, c, sc->text) || !search_worth(&s->search, c, sc, p))
             continue;
         struct point *whole = shapes_whole(sc, p);
         if (!make_reference(s, whole))

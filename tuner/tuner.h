@@ -5,6 +5,7 @@
  *   shapes.c   what to tune: classes of problems, each with the points to measure
  *   search.c   candidates of each class, in the order in which they are worth the budget
  *   session.c  the parent: walks the search, one worker per candidate, limits, outcomes, progress; never touches OpenCL
+ *   replay.c   the search against a log in place of a device
  *   child.c    a worker as the parent sees it: start, say, hear, kill
  *   worker.c   the exec'ed process that touches OpenCL: builds, checks, times
  *   journal.c  the log of everything measured, safe against being killed at any moment
@@ -31,7 +32,7 @@ enum outcome {
     OUT_MEMORY,
     OUT_WRONG,
     OUT_ERROR,   /* an OpenCL call failed when it ran */
-    OUT_SLOW,    /* right, but over 5 times the best after one run: not timed further */
+    OUT_SLOW,    /* right, but over 5 times the best in each of three runs: not timed further */
     OUT_STOPPED, /* by the user or the end of the budget: says nothing about the candidate */
     OUT_COUNT
 };
@@ -69,7 +70,8 @@ struct shapes {
     struct shape_class *classes; /* [MAX_CLASSES], most important first */
 };
 
-/* `what` is a preset ("llama2-7b", "llama2-7b:q4_0", "llama2-7b:q4_0:packed"), a GGUF model, or a file with one problem text a line. */
+/* `what` is a preset ("llama2-7b", "llama2-7b:q4_0", "llama2-7b:q4_0:packed"), a GGUF model, or a file with one
+ * problem text a line. */
 fdec_status shapes_load(const char *what, struct shapes *out);
 void shapes_clear(struct shapes *s);
 /* The problem that holds p's operands and reference: of linear layers the largest M up to 64 of the class, the rows of
@@ -101,6 +103,8 @@ json_t *facts_to_json(const struct facts *f);
 bool facts_from_json(const json_t *j, struct facts *f);
 /* Of everything that decides what is fast, driver included; speeds and sizes of memory excluded. */
 uint64_t facts_hash(const struct facts *f);
+
+bool candidate_is_default(const struct candidate *c, const struct problem *p, const struct facts *f);
 
 /* ---- journal ---- */
 struct trial { /* all that is known of one candidate at one point */
@@ -148,6 +152,8 @@ struct session_info {
     const char *strategy, *shapes;
     bool fresh; /* what came before is not to be used */
 };
+/* In memory alone. */
+void journal_note(struct journal *j, struct trial *t, const struct result *r);
 fdec_status journal_facts(struct journal *j, const struct facts *f);
 fdec_status journal_session(struct journal *j, const struct session_info *s);
 fdec_status journal_begin(struct journal *j, struct trial *t); /* on disk when it returns */
@@ -186,6 +192,9 @@ bool search_next(struct search *s, struct task *out);
 int search_left(const struct search *s);
 /* May the candidate be timed here: reject() allows and prune() keeps it, or it is the default. */
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
+/* Is it worth the time, after what is known of it at other points of the class. */
+bool search_worth(const struct search *s, const struct candidate *c, const struct shape_class *sc,
+                  const struct point *p);
 
 /* ---- table ---- */
 /* The best right result at a point that beats the default beyond the noise, else the default's; neighbour (may be
@@ -218,7 +227,7 @@ void child_kill(struct child *c, char *why, size_t n); /* the whole process grou
 int worker_main(const char *work);
 
 struct options {
-    const char *device, *shapes, *out;
+    const char *device, *shapes, *out, *replay;
     double budget_s; /* 0: none */
     uint64_t seed;
     enum strategy strategy;
@@ -226,6 +235,7 @@ struct options {
     double build_s, first_s, run_s; /* limits of a candidate */
 };
 int session_run(const struct options *o); /* exit status */
+int replay_run(const struct options *o);
 
 /* What a worker and a reference must agree on: the same inputs for the same problem. */
 struct workload_spec;

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ * replay.c - a search against a log in place of a device
+ *
+ * What the search asks for is looked up in the log of an earlier, best an exhaustive, tuning run. That shows in
+ * seconds how soon a strategy finds what that run found, and the same log, strategy and seed give the same table. */
+#include "tuner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct replay {
+    const struct options *o;
+    struct journal log, known; /* all there is; what has been asked for so far */
+    struct shapes shapes;
+    struct search search;
+    int n_asked;
+};
+
+static fdec_status find_shapes(struct replay *r)
+{
+    r->shapes = (struct shapes){.classes = calloc(MAX_CLASSES, sizeof *r->shapes.classes)};
+    if (!r->shapes.classes)
+        return fail(FDEC_E_MEMORY, "out of memory: shapes");
+    for (int i = 0; i < r->log.n_trials; i++)
+        shapes_add(&r->shapes, &r->log.trials[i].problem);
+    return r->shapes.n ? FDEC_OK : fail(FDEC_E_DATA, "%s: nothing was measured", r->o->replay);
+}
+
+static bool is_good(const struct trial *t)
+{
+    return t && t->done && t->result.outcome == OUT_OK;
+}
+
+/* The time at a point with what is known: the best so far, or what the library does without a table. 0: not in the
+ * log. */
+static double known_us(const struct replay *r, const struct point *p)
+{
+    struct candidate c;
+    const struct facts *f = &r->log.facts;
+    if (p->best_us > 0)
+        return p->best_us;
+    const struct trial *t =
+        candidate_default(&p->problem, &f->device, f->denied, &c) ? journal_find(&r->log, &c, p->text) : NULL;
+    return is_good(t) ? t->result.median_us : 0;
+}
+
+static double optimum_us(const struct replay *r, const struct point *p)
+{
+    double best = 0;
+    for (int i = 0; i < r->log.n_trials; i++) {
+        const struct trial *t = &r->log.trials[i];
+        if (is_good(t) && !strcmp(t->problem_text, p->text) && (best == 0 || t->result.median_us < best))
+            best = t->result.median_us;
+    }
+    return best;
+}
+
+/* Geometric mean over all points of the time over the log's best; *worst: the largest of them. */
+static double slowdown(const struct replay *r, double *worst)
+{
+    double sum = 0;
+    int n = 0;
+    *worst = 1;
+    for (int c = 0; c < r->shapes.n; c++)
+        for (int i = 0; i < r->shapes.classes[c].n_points; i++) {
+            const struct point *p = &r->shapes.classes[c].points[i];
+            const double known = known_us(r, p), optimum = optimum_us(r, p);
+            if (known <= 0 || optimum <= 0)
+                continue;
+            sum += log(known / optimum);
+            *worst = MAX(*worst, known / optimum);
+            n++;
+        }
+    return n ? exp(sum / n) : 1;
+}
+
+static void print_row(const struct replay *r)
+{
+    double worst;
+    const double mean = slowdown(r, &worst);
+    printf("%d,%.4f,%.4f,%.4f\n", r->n_asked, (double) r->n_asked / r->log.n_trials, mean, worst);
+}
+
+/* False: out of memory. */
+static bool ask(struct replay *r, const struct candidate *c, struct shape_class *sc)
+{
+    for (int i = 0; i < sc->n_points; i++) {
+        struct point *p = &sc->points[i];
+        const struct trial *known = journal_find(&r->known, c, p->text), *logged = journal_find(&r->log, c, p->text);
+        if ((known && known->done) || !logged || !logged->done || !search_worth(&r->search, c, sc, p))
+            continue;
+        struct trial *t = journal_trial(&r->known, c, p);
+        if (!t)
+            return false;
+        t->failures = logged->failures;
+        journal_note(&r->known, t, &logged->result);
+        t->done = true;
+        r->n_asked++;
+        if (is_good(t) && (p->best_us == 0 || t->result.median_us < p->best_us))
+            p->best_us = t->result.median_us;
+    }
+    return true;
+}
+
+static fdec_status search_all(struct replay *r)
+{
+    struct task task;
+    fdec_status st = search_begin(&r->search);
+    printf("measurements,share_of_log,mean_slowdown,worst_slowdown\n");
+    while (st == FDEC_OK && search_next(&r->search, &task)) {
+        const int before = r->n_asked;
+        if (!ask(r, &task.candidate, &r->shapes.classes[task.class]))
+            st = fail(FDEC_E_MEMORY, "out of memory: trials");
+        if (r->n_asked > before)
+            print_row(r);
+    }
+    return st;
+}
+
+static fdec_status write_table(struct replay *r)
+{
+    struct table *t = NULL;
+    fdec_status st = FDEC_OK;
+    snprintf(r->known.version, sizeof r->known.version, "%s", r->log.version);
+    r->known.seed = r->log.seed;
+    r->known.complete = r->log.complete;
+    try_st(build_table(&r->known, &t));
+    try_st(table_write(t, r->o->out));
+out:
+    table_destroy(&t);
+    return st;
+}
+
+int replay_run(const struct options *o)
+{
+    struct replay r = {.o = o, .known = {.fd = -1}};
+    fdec_status st = FDEC_OK;
+    try_st(journal_read(o->replay, &r.log));
+    try_st(find_shapes(&r));
+    r.known.facts = r.log.facts;
+    r.known.has_facts = true;
+    r.search = (struct search){
+        .shapes = &r.shapes, .facts = &r.log.facts, .journal = &r.known, .strategy = o->strategy, .seed = o->seed};
+    try_st(search_all(&r));
+    if (o->out)
+        try_st(write_table(&r));
+out:
+    if (st != FDEC_OK)
+        fprintf(stderr, "flashdec-tune: %s\n", fdec_last_error());
+    search_end(&r.search);
+    journal_close(&r.known);
+    journal_close(&r.log);
+    shapes_clear(&r.shapes);
+    return st == FDEC_OK ? 0 : 1;
+}
