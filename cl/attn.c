@@ -118,8 +118,7 @@ static int best_rows(const struct problem *p)
 
 static bool vec_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    (void) d;
-    return cfg[VEC_ROWS] > best_rows(p);
+    return !d->cpu_like || cfg[VEC_ROWS] > best_rows(p);
 }
 
 static double vec_expect(const struct problem *p, const struct device *d, int *cfg)
@@ -193,8 +192,7 @@ static int best_chunk(const struct problem *p)
 
 static bool wg_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    (void) d;
-    return cfg[WG_CHUNK] > best_chunk(p) || cfg[WG_TILE] > 2 * p->attn.len;
+    return d->cpu_like || cfg[WG_CHUNK] > best_chunk(p) || cfg[WG_TILE] > 2 * p->attn.len;
 }
 
 /* As many rows as share a group, tiles of 32 keys, 128 items; less where the device is small. */
