@@ -9,11 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct anchor {
+    double default_us, best_us; /* 0: not in the log */
+};
+
 struct replay {
     const struct options *o;
     struct journal log, known; /* all there is; what has been asked for so far */
     struct shapes shapes;
     struct search search;
+    struct anchor anchors[MAX_CLASSES][MAX_POINTS]; /* of the points in shapes */
     int n_asked;
 };
 
@@ -32,31 +37,28 @@ static bool is_good(const struct trial *t)
     return t && t->done && t->result.outcome == OUT_OK;
 }
 
-/* The time at a point with what is known: the best so far, or what the library does without a table. 0: not in the
- * log. */
-static double known_us(const struct replay *r, const struct point *p)
+/* What the log says of each point: the library's choice without a table, and the best. */
+static void find_anchors(struct replay *r)
 {
-    struct candidate c;
     const struct facts *f = &r->log.facts;
-    if (p->best_us > 0)
-        return p->best_us;
-    const struct trial *t =
-        candidate_default(&p->problem, &f->device, f->denied, &c) ? journal_find(&r->log, &c, p->text) : NULL;
-    return is_good(t) ? t->result.median_us : 0;
+    for (int c = 0; c < r->shapes.n; c++)
+        for (int i = 0; i < r->shapes.classes[c].n_points; i++) {
+            const struct point *p = &r->shapes.classes[c].points[i];
+            struct anchor *a = &r->anchors[c][i];
+            for (int k = 0; k < r->log.n_trials; k++) {
+                const struct trial *t = &r->log.trials[k];
+                if (!is_good(t) || strcmp(t->problem_text, p->text))
+                    continue;
+                if (a->best_us == 0 || t->result.median_us < a->best_us)
+                    a->best_us = t->result.median_us;
+                if (candidate_is_default(&t->candidate, &p->problem, f))
+                    a->default_us = t->result.median_us;
+            }
+        }
 }
 
-static double optimum_us(const struct replay *r, const struct point *p)
-{
-    double best = 0;
-    for (int i = 0; i < r->log.n_trials; i++) {
-        const struct trial *t = &r->log.trials[i];
-        if (is_good(t) && !strcmp(t->problem_text, p->text) && (best == 0 || t->result.median_us < best))
-            best = t->result.median_us;
-    }
-    return best;
-}
-
-/* Geometric mean over all points of the time over the log's best; *worst: the largest of them. */
+/* Geometric mean over all points of the time with what is known (the best so far, else the default's) over the log's
+ * best; *worst: the largest of them. */
 static double slowdown(const struct replay *r, double *worst)
 {
     double sum = 0;
@@ -65,11 +67,12 @@ static double slowdown(const struct replay *r, double *worst)
     for (int c = 0; c < r->shapes.n; c++)
         for (int i = 0; i < r->shapes.classes[c].n_points; i++) {
             const struct point *p = &r->shapes.classes[c].points[i];
-            const double known = known_us(r, p), optimum = optimum_us(r, p);
-            if (known <= 0 || optimum <= 0)
+            const struct anchor *a = &r->anchors[c][i];
+            const double known_us = p->best_us > 0 ? p->best_us : a->default_us;
+            if (known_us <= 0 || a->best_us <= 0)
                 continue;
-            sum += log(known / optimum);
-            *worst = MAX(*worst, known / optimum);
+            sum += log(known_us / a->best_us);
+            *worst = MAX(*worst, known_us / a->best_us);
             n++;
         }
     return n ? exp(sum / n) : 1;
@@ -138,6 +141,7 @@ int replay_run(const struct options *o)
     fdec_status st = FDEC_OK;
     try_st(journal_read(o->replay, &r.log));
     try_st(find_shapes(&r));
+    find_anchors(&r);
     r.known.facts = r.log.facts;
     r.known.has_facts = true;
     r.search = (struct search){

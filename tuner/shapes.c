@@ -19,10 +19,10 @@ struct matrix {
 struct model {
     const char *name; /* of a preset */
     int n_heads, n_kv_heads, head_dim;
-    int64_t context, vocab; /* context: of presets at most 8192, longer ones follow from it */
-    fdec_type kv_type[2];   /* most important first */
-    int n_kv_types, n_linear;
-    bool packed; /* the weights: as fdec_linear_pack_run lays them */
+    int64_t context, vocab;   /* context: of presets at most 8192, longer ones follow from it */
+    fdec_type kv_type[2];     /* most important first */
+    int n_kv_types, n_linear; /* n_linear: of presets not set, but counted when one is taken */
+    bool packed;              /* the weights: as fdec_linear_pack_run lays them */
     struct matrix linear[MAX_LINEAR];
 };
 
@@ -41,7 +41,6 @@ static const struct model presets[] = {
                    {64, 64, FDEC_F32, 10},  /* Q, O */
                    {32, 64, FDEC_F32, 10},  /* K, V */
                    {512, 64, FDEC_F32, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "llama2-7b",
@@ -57,7 +56,6 @@ static const struct model presets[] = {
                    {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
                    {12288, 4096, FDEC_F16, 32}, /* KQV in one, as other runtimes have it */
                    {32000, 4096, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "llama2-13b",
@@ -73,7 +71,6 @@ static const struct model presets[] = {
                    {5120, 5120, FDEC_F16, 160}, /* Q, K, V, O */
                    {15360, 5120, FDEC_F16, 40}, /* KQV in one */
                    {32000, 5120, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "llama3-8b",
@@ -89,7 +86,6 @@ static const struct model presets[] = {
                    {4096, 4096, FDEC_F16, 64},   /* Q, O */
                    {1024, 4096, FDEC_F16, 64},   /* K, V */
                    {128256, 4096, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "mistral-7b",
@@ -105,7 +101,6 @@ static const struct model presets[] = {
                    {4096, 4096, FDEC_F16, 64},  /* Q, O */
                    {1024, 4096, FDEC_F16, 64},  /* K, V */
                    {32000, 4096, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "qwen2.5-7b",
@@ -121,7 +116,6 @@ static const struct model presets[] = {
                    {3584, 3584, FDEC_F16, 56},   /* Q, O */
                    {512, 3584, FDEC_F16, 56},    /* K, V */
                    {152064, 3584, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
     {
         .name = "opt-6.7b",
@@ -136,7 +130,6 @@ static const struct model presets[] = {
                    {4096, 16384, FDEC_F16, 32}, /* second */
                    {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
                    {50272, 4096, FDEC_F16, 1}}, /* logits */
-        .n_linear = 4,
     },
     {
         .name = "chatglm2-6b",
@@ -152,7 +145,6 @@ static const struct model presets[] = {
                    {4608, 4096, FDEC_F16, 28},  /* QKV in one */
                    {4096, 4096, FDEC_F16, 28},  /* O */
                    {65024, 4096, FDEC_F16, 1}}, /* logits */
-        .n_linear = 5,
     },
 };
 
@@ -387,6 +379,8 @@ static fdec_status add_preset(struct shapes *s, const struct model *preset, cons
     struct model m = *preset;
     char type_text[16];
     fdec_type type;
+    while (m.linear[m.n_linear].n)
+        m.n_linear++;
     if (*rest) {
         const size_t n = strcspn(++rest, ":");
         snprintf(type_text, sizeof type_text, "%.*s", (int) MIN(n, sizeof type_text), rest);
