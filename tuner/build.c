@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * build.c - journal -> table: the same lines, the same bytes
  *
- * Per class and point, the best right result that beats the analytic default beyond the noise, else the default. The
- * winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
+ * Per class and point, the best right result whose interval, timed in turns with the analytic default, excludes the
+ * default; else the default. What cannot be told from the best gives way to the neighbouring point's choice, then to
+ * the simpler. The winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
  * is known beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a
  * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged; an entry keeps
  * the figures of its lowest point. */
@@ -10,6 +11,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+static const double close_to_best = 1.03; /* so near to the best that both are looked at again */
+enum { FINALISTS = 3 };                   /* at a point, and one more where the last word unseats the best */
 
 /* ---- one point ---- */
 
@@ -30,44 +34,131 @@ static bool simpler(const struct candidate *a, const struct candidate *b)
     return strcmp(x, y) < 0;
 }
 
-static const struct trial *best_of(const struct journal *j, const char *problem_text, const char *family)
+/* Time over the default's, with its 95 % interval: of each pair of samples where they were taken in turns. Where the
+ * default itself is of no use there is nothing to divide by, and the times in us do as well. */
+struct cost {
+    double middle, lo, hi;
+};
+
+static struct cost cost_of(const struct trial *t, const struct trial *standard)
+{
+    const struct result *r = &t->result;
+    if (t == standard)
+        return (struct cost){1, 1, 1};
+    if (!standard)
+        return (struct cost){r->median_us, r->lo_us, r->hi_us};
+    if (r->ratio > 0)
+        return (struct cost){r->ratio, r->ratio_lo, r->ratio_hi};
+    const struct result *d = &standard->result; /* at other times: the worst of both intervals */
+    return (struct cost){r->median_us / d->median_us, r->lo_us / d->hi_us, r->hi_us / d->lo_us};
+}
+
+/* What is known at a point. */
+struct field {
+    const struct journal *j;
+    char text[PROBLEM_TEXT];
+    const struct trial *standard; /* the default's, NULL: it is of no use */
+};
+
+/* False: the default was not tried, so nothing can be said to beat it. */
+static bool find_field(const struct journal *j, const struct problem *p, struct field *f)
+{
+    struct candidate first;
+    *f = (struct field){.j = j};
+    problem_print(p, f->text);
+    if (!candidate_default(p, &j->facts.device, j->facts.denied, &first))
+        return false;
+    f->standard = journal_find(j, &first, f->text);
+    if (!f->standard || (!f->standard->done && !f->standard->failures))
+        return false;
+    if (!usable(j, f->standard))
+        f->standard = NULL;
+    return true;
+}
+
+/* Right, measured here, and of the family (NULL: any). */
+static bool is_in(const struct field *f, const struct trial *t, const char *family)
+{
+    return !strcmp(t->problem_text, f->text) && usable(f->j, t) &&
+           (!family || !strcmp(t->candidate.kernel->family, family));
+}
+
+double trial_cost(const struct journal *j, const struct trial *t)
+{
+    struct field f;
+    find_field(j, &t->problem, &f);
+    return cost_of(t, f.standard).middle;
+}
+
+static bool beats_default(const struct field *f, const struct trial *t)
+{
+    return !f->standard || cost_of(t, f->standard).hi < 1;
+}
+
+static const struct trial *best_of(const struct field *f, const char *family, bool beating)
 {
     const struct trial *best = NULL;
-    for (int i = 0; i < j->n_trials; i++) {
-        const struct trial *t = &j->trials[i];
-        if (strcmp(t->problem_text, problem_text) || !usable(j, t) ||
-            (family && strcmp(t->candidate.kernel->family, family)))
+    for (int i = 0; i < f->j->n_trials; i++) {
+        const struct trial *t = &f->j->trials[i];
+        if (!is_in(f, t, family) || (beating && !beats_default(f, t)))
             continue;
-        if (!best || t->result.median_us < best->result.median_us ||
-            (t->result.median_us == best->result.median_us && simpler(&t->candidate, &best->candidate)))
+        const double cost = cost_of(t, f->standard).middle, least = best ? cost_of(best, f->standard).middle : 0;
+        if (!best || cost < least || (cost == least && simpler(&t->candidate, &best->candidate)))
             best = t;
     }
     return best;
 }
 
+/* Within 3 % of the best, and their intervals meet. */
+static bool is_as_good(const struct field *f, const struct trial *t, const struct trial *best)
+{
+    const struct cost a = cost_of(t, f->standard), b = cost_of(best, f->standard);
+    return a.middle <= close_to_best * b.middle && a.lo <= b.hi;
+}
+
 const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
                               double *default_us)
 {
-    char text[PROBLEM_TEXT];
-    struct candidate first;
-    problem_print(p, text);
+    struct field f;
     if (default_us)
         *default_us = 0;
-    if (!candidate_default(p, &j->facts.device, j->facts.denied, &first))
+    if (!find_field(j, p, &f))
         return NULL;
-    const struct trial *standard = journal_find(j, &first, text), *best = best_of(j, text, NULL);
-    if (!standard || (!standard->done && !standard->failures) || !best)
-        return NULL; /* without the default's time nothing can be said to beat it */
-    if (usable(j, standard)) {
-        if (default_us)
-            *default_us = standard->result.median_us;
-        if (best->result.hi_us >= standard->result.lo_us)
-            return standard;
+    const struct trial *best = best_of(&f, NULL, true), *winner = best ? best : f.standard;
+    for (int i = 0; best && i < j->n_trials; i++) {
+        const struct trial *t = &j->trials[i];
+        if (!is_in(&f, t, NULL) || !beats_default(&f, t) || !is_as_good(&f, t, best))
+            continue;
+        const bool near = neighbour && candidate_equal(&t->candidate, neighbour);
+        const bool winner_near = neighbour && candidate_equal(&winner->candidate, neighbour);
+        if (near || (!winner_near && simpler(&t->candidate, &winner->candidate)))
+            winner = t;
     }
-    const struct trial *near = neighbour ? journal_find(j, neighbour, text) : NULL;
-    const bool near_beats = usable(j, near) && near->result.lo_us <= best->result.hi_us &&
-                            (!usable(j, standard) || near->result.hi_us < standard->result.lo_us);
-    return near_beats ? near : best;
+    if (default_us && winner)
+        *default_us = winner->result.ratio > 0 ? winner->result.default_us
+                      : f.standard             ? f.standard->result.median_us
+                                               : 0;
+    return winner;
+}
+
+/* The best so far was the best of many, so a part of its lead is luck: it and what is within 3 % of it are measured
+ * once more before they are believed. */
+bool is_finalist(const struct journal *j, const struct candidate *c, const struct problem *p)
+{
+    struct field f;
+    int n_final = 0, n_better = 0;
+    const struct trial *best = find_field(j, p, &f) ? best_of(&f, NULL, true) : NULL;
+    const struct trial *own = best ? journal_find(j, c, f.text) : NULL;
+    if (!own || !is_in(&f, own, NULL) || own->result.final || own == f.standard || !is_as_good(&f, own, best))
+        return false;
+    for (int i = 0; i < j->n_trials; i++) {
+        const struct trial *t = &j->trials[i];
+        if (!is_in(&f, t, NULL))
+            continue;
+        n_final += t->result.final;
+        n_better += cost_of(t, f.standard).middle < cost_of(own, f.standard).middle;
+    }
+    return own == best || (n_final < FINALISTS && n_better < FINALISTS);
 }
 
 /* ---- the points of one class ---- */
@@ -157,6 +248,20 @@ static bool push_entry(struct table *t, const struct table_entry *e)
     return true;
 }
 
+/* The best of each family, all in the moment of the winner's measurement: its ratio to the default, of the winner's. */
+static void set_families(const struct journal *j, const struct cell *c, struct table_entry *e)
+{
+    struct field f;
+    if (!find_field(j, &c->winner->problem, &f))
+        return;
+    const double unit_us = e->median_us / cost_of(c->winner, f.standard).middle;
+    for (int i = 0; i < N_FAMILIES; i++) {
+        const bool own = !strcmp(table_family_name(i), e->family);
+        const struct trial *best = own ? NULL : best_of(&f, table_family_name(i), false);
+        e->family_us[i] = own ? e->median_us : best ? cost_of(best, f.standard).middle * unit_us : 0;
+    }
+}
+
 static struct table_entry make_entry(const struct journal *j, const char *class_text, const struct cell *c)
 {
     const struct kernel *k = c->winner->candidate.kernel;
@@ -175,10 +280,8 @@ static struct table_entry make_entry(const struct journal *j, const char *class_
     e.samples = r->samples;
     e.default_us = c->default_us;
     e.error_ratio = r->error_ratio;
-    for (int f = 0; f < N_FAMILIES && e.op == OP_LINEAR; f++) {
-        const struct trial *best = best_of(j, c->winner->problem_text, table_family_name(f));
-        e.family_us[f] = best ? best->result.median_us : 0;
-    }
+    if (e.op == OP_LINEAR)
+        set_families(j, c, &e);
     return e;
 }
 

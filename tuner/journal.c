@@ -171,6 +171,8 @@ static void close_open_trials(struct journal *j)
 void journal_note(struct journal *j, struct trial *t, const struct result *r)
 {
     t->open = false;
+    if (r->outcome == OUT_STOPPED && t->done) /* a second measurement that was not finished takes nothing away */
+        return;
     t->result = *r;
     if (r->outcome == OUT_CRASH || r->outcome == OUT_HANG || r->outcome == OUT_BUILD_TIMEOUT)
         t->done = ++t->failures >= 2;
@@ -185,6 +187,11 @@ void journal_note(struct journal *j, struct trial *t, const struct result *r)
 static double get_us(const json_t *line, const char *name)
 {
     return (double) json_integer_value(json_object_get(line, name)) * 1e-3;
+}
+
+static double get_ratio(const json_t *line, const char *name)
+{
+    return (double) json_integer_value(json_object_get(line, name)) * 1e-6;
 }
 
 /* NULL: a kernel that is no more, or has changed since; or damaged, then *bad. */
@@ -221,6 +228,12 @@ static bool read_result(const json_t *line, struct result *r)
     r->lo_us = get_us(line, "lo_ns");
     r->hi_us = get_us(line, "hi_ns");
     r->wall_us = get_us(line, "wall_ns");
+    r->default_us = get_us(line, "default_ns");
+    r->default_wall_us = get_us(line, "default_wall_ns");
+    r->ratio = get_ratio(line, "ratio_ppm");
+    r->ratio_lo = get_ratio(line, "ratio_lo_ppm");
+    r->ratio_hi = get_ratio(line, "ratio_hi_ppm");
+    r->final = json_is_true(json_object_get(line, "final"));
     r->samples = (int) json_integer_value(json_object_get(line, "samples"));
     r->error_ratio = json_number_value(json_object_get(line, "error_ratio"));
     const char *text = json_string_value(json_object_get(line, "text"));
@@ -439,18 +452,36 @@ fdec_status journal_begin(struct journal *j, struct trial *t)
     return put(j, key_line(j, "begin", t), true);
 }
 
+static void set_scaled(json_t *line, const char *name, double value, double scale)
+{
+    json_object_set_new(line, name, json_integer((json_int_t) llround(value * scale)));
+}
+
+static void set_times(json_t *line, const struct result *r)
+{
+    set_scaled(line, "median_ns", r->median_us, 1e3);
+    set_scaled(line, "lo_ns", r->lo_us, 1e3);
+    set_scaled(line, "hi_ns", r->hi_us, 1e3);
+    set_scaled(line, "wall_ns", r->wall_us, 1e3);
+    if (r->ratio > 0) {
+        set_scaled(line, "default_ns", r->default_us, 1e3);
+        set_scaled(line, "default_wall_ns", r->default_wall_us, 1e3);
+        set_scaled(line, "ratio_ppm", r->ratio, 1e6);
+        set_scaled(line, "ratio_lo_ppm", r->ratio_lo, 1e6);
+        set_scaled(line, "ratio_hi_ppm", r->ratio_hi, 1e6);
+    }
+    json_object_set_new(line, "samples", json_integer(r->samples));
+    json_object_set_new(line, "error_ratio", json_real(r->error_ratio));
+    if (r->final)
+        json_object_set_new(line, "final", json_true());
+}
+
 fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r)
 {
     json_t *line = key_line(j, "end", t);
     json_object_set_new(line, "outcome", json_string(outcome_name(r->outcome)));
-    if (r->outcome == OUT_OK) {
-        json_object_set_new(line, "median_ns", json_integer((json_int_t) lround(r->median_us * 1e3)));
-        json_object_set_new(line, "lo_ns", json_integer((json_int_t) lround(r->lo_us * 1e3)));
-        json_object_set_new(line, "hi_ns", json_integer((json_int_t) lround(r->hi_us * 1e3)));
-        json_object_set_new(line, "wall_ns", json_integer((json_int_t) lround(r->wall_us * 1e3)));
-        json_object_set_new(line, "samples", json_integer(r->samples));
-        json_object_set_new(line, "error_ratio", json_real(r->error_ratio));
-    }
+    if (r->outcome == OUT_OK)
+        set_times(line, r);
     if (*r->text) {
         json_t *text = json_string(r->text);
         json_object_set_new(line, "text", text ? text : json_string("not UTF-8"));

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct anchor {
-    double default_us, best_us; /* 0: not in the log */
+struct anchor { /* costs: trial_cost(); 0: not in the log, or not known yet */
+    double best, known;
 };
 
 struct replay {
@@ -37,7 +37,7 @@ static bool is_good(const struct trial *t)
     return t && t->done && t->result.outcome == OUT_OK;
 }
 
-/* What the log says of each point: the library's choice without a table, and the best. */
+/* What the log says of each point: the best, and what is known without having asked, the default. */
 static void find_anchors(struct replay *r)
 {
     const struct facts *f = &r->log.facts;
@@ -49,15 +49,16 @@ static void find_anchors(struct replay *r)
                 const struct trial *t = &r->log.trials[k];
                 if (!is_good(t) || strcmp(t->problem_text, p->text))
                     continue;
-                if (a->best_us == 0 || t->result.median_us < a->best_us)
-                    a->best_us = t->result.median_us;
+                const double cost = trial_cost(&r->log, t);
+                if (a->best == 0 || cost < a->best)
+                    a->best = cost;
                 if (candidate_is_default(&t->candidate, &p->problem, f))
-                    a->default_us = t->result.median_us;
+                    a->known = cost;
             }
         }
 }
 
-/* Geometric mean over all points of the time with what is known (the best so far, else the default's) over the log's
+/* Geometric mean over all points of the cost of what is known (the best so far, else the default) over that of the log's
  * best; *worst: the largest of them. */
 static double slowdown(const struct replay *r, double *worst)
 {
@@ -66,13 +67,11 @@ static double slowdown(const struct replay *r, double *worst)
     *worst = 1;
     for (int c = 0; c < r->shapes.n; c++)
         for (int i = 0; i < r->shapes.classes[c].n_points; i++) {
-            const struct point *p = &r->shapes.classes[c].points[i];
             const struct anchor *a = &r->anchors[c][i];
-            const double known_us = p->best_us > 0 ? p->best_us : a->default_us;
-            if (known_us <= 0 || a->best_us <= 0)
+            if (a->known <= 0 || a->best <= 0)
                 continue;
-            sum += log(known_us / a->best_us);
-            *worst = MAX(*worst, known_us / a->best_us);
+            sum += log(a->known / a->best);
+            *worst = MAX(*worst, a->known / a->best);
             n++;
         }
     return n ? exp(sum / n) : 1;
@@ -86,8 +85,9 @@ static void print_row(const struct replay *r)
 }
 
 /* False: out of memory. */
-static bool ask(struct replay *r, const struct candidate *c, struct shape_class *sc)
+static bool ask(struct replay *r, const struct candidate *c, int class)
 {
+    struct shape_class *sc = &r->shapes.classes[class];
     for (int i = 0; i < sc->n_points; i++) {
         struct point *p = &sc->points[i];
         const struct trial *known = journal_find(&r->known, c, p->text), *logged = journal_find(&r->log, c, p->text);
@@ -100,8 +100,12 @@ static bool ask(struct replay *r, const struct candidate *c, struct shape_class 
         journal_note(&r->known, t, &logged->result);
         t->done = true;
         r->n_asked++;
-        if (is_good(t) && (p->best_us == 0 || t->result.median_us < p->best_us))
-            p->best_us = t->result.median_us;
+        if (!is_good(t))
+            continue;
+        struct anchor *a = &r->anchors[class][i];
+        const double cost = trial_cost(&r->log, logged);
+        a->known = a->known == 0 ? cost : MIN(a->known, cost);
+        p->best_us = p->best_us == 0 ? t->result.median_us : MIN(p->best_us, t->result.median_us);
     }
     return true;
 }
@@ -113,7 +117,7 @@ static fdec_status search_all(struct replay *r)
     printf("measurements,share_of_log,mean_slowdown,worst_slowdown\n");
     while (st == FDEC_OK && search_next(&r->search, &task)) {
         const int before = r->n_asked;
-        if (!ask(r, &task.candidate, &r->shapes.classes[task.class]))
+        if (!ask(r, &task.candidate, task.class))
             st = fail(FDEC_E_MEMORY, "out of memory: trials");
         if (r->n_asked > before)
             print_row(r);

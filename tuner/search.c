@@ -50,7 +50,8 @@ bool search_wants(const struct search *s, const struct candidate *c, const struc
     const struct device *d = &s->facts->device;
     if (c->kernel->op != p->op || c->kernel->reject(p, d, c->cfg))
         return false;
-    return !c->kernel->prune || !c->kernel->prune(p, d, c->cfg) || candidate_is_default(c, p, s->facts);
+    return s->strategy == STRATEGY_EXHAUSTIVE || !c->kernel->prune || !c->kernel->prune(p, d, c->cfg) ||
+           candidate_is_default(c, p, s->facts);
 }
 
 /* A long attention is costly to set up. A candidate that was clearly behind at the largest of the smaller ones is not
@@ -387,4 +388,21 @@ bool search_next(struct search *s, struct task *out)
     s->n_taken++;
     *out = *t;
     return true;
+}
+
+bool search_final(const struct search *s, struct task *out)
+{
+    for (int class = 0; class < s->shapes->n; class ++) {
+        const struct shape_class *sc = &s->shapes->classes[class];
+        for (int i = 0; i < sc->n_points; i++)
+            for (int k = 0; k < s->journal->n_trials; k++) {
+                const struct trial *t = &s->journal->trials[k];
+                if (strcmp(t->problem_text, sc->points[i].text) ||
+                    !is_finalist(s->journal, &t->candidate, &sc->points[i].problem))
+                    continue;
+                *out = (struct task){.class = class, .tier = TIER_FINAL, .candidate = t->candidate};
+                return true;
+            }
+    }
+    return false;
 }

@@ -303,40 +303,90 @@ static struct result take_result(const json_t *line)
     r.lo_us = get_number(line, "lo_us");
     r.hi_us = get_number(line, "hi_us");
     r.wall_us = get_number(line, "wall_us");
+    r.default_us = get_number(line, "default_us");
+    r.default_wall_us = get_number(line, "default_wall_us");
+    r.ratio = get_number(line, "ratio");
+    r.ratio_lo = get_number(line, "ratio_lo");
+    r.ratio_hi = get_number(line, "ratio_hi");
     r.error_ratio = get_number(line, "error_ratio");
     r.samples = (int) get_number(line, "samples");
     if (r.outcome == OUT_OK &&
-        !(r.median_us > 0 && r.lo_us <= r.median_us && r.median_us <= r.hi_us && r.error_ratio <= 1))
+        !(r.median_us > 0 && r.lo_us <= r.median_us && r.median_us <= r.hi_us && r.error_ratio <= 1 &&
+          r.ratio_lo <= r.ratio && r.ratio <= r.ratio_hi && (r.ratio == 0 || r.default_us > 0)))
         r = (struct result){.outcome = OUT_ERROR, .text = "the worker's figures make no sense"};
     return r;
 }
 
-/* False: the worker is gone, or the log cannot be written. */
-static bool measure_point(struct session *s, const struct candidate *c, struct point *p, const struct point *whole)
+/* What is asked of a worker. The default is what all others are held against: it is timed however slow it is, alone,
+ * and then in turns with each of the others. */
+static json_t *question(const struct session *s, const struct candidate *c, const struct point *p,
+                        const struct point *whole, bool final)
 {
     char reference[1100], config[256];
+    struct candidate first;
+    reference_path(s, whole, reference, sizeof reference);
+    kernel_print_config(c->kernel, c->cfg, config, sizeof config);
+    const bool has_default = candidate_default(&p->problem, &s->facts.device, s->facts.denied, &first);
+    const bool is_default = has_default && candidate_equal(c, &first);
+    json_t *ask =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:I}", "do", "measure", "kernel", c->kernel->name, "config",
+                  config, "problem", p->text, "whole", whole->text, "reference", reference, "best_us",
+                  is_default ? 0 : p->best_us, "final", (int) final, "cache_bytes", (json_int_t) s->facts.cache_bytes);
+    const struct trial *standard = has_default ? journal_find(&s->journal, &first, p->text) : NULL;
+    if (!is_default && standard && standard->done && standard->result.outcome == OUT_OK) {
+        kernel_print_config(first.kernel, first.cfg, config, sizeof config);
+        json_object_set_new(ask, "against", json_string(first.kernel->name));
+        json_object_set_new(ask, "against_config", json_string(config));
+    }
+    return ask;
+}
+
+static void watch_drift(struct point *p, double default_us)
+{
+    if (default_us <= 0)
+        return;
+    p->drift_us[0] = p->drift_us[0] > 0 ? MIN(p->drift_us[0], default_us) : default_us;
+    p->drift_us[1] = MAX(p->drift_us[1], default_us);
+}
+
+/* The default is the clock by which the machine's own changes show. */
+static void tell_drift(const struct session *s)
+{
+    const double worth_telling = 1.1;
+    const struct point *worst = NULL;
+    for (int c = 0; c < s->shapes.n; c++)
+        for (int i = 0; i < s->shapes.classes[c].n_points; i++) {
+            const struct point *p = &s->shapes.classes[c].points[i];
+            if (p->drift_us[0] > 0 &&
+                (!worst || p->drift_us[1] * worst->drift_us[0] > worst->drift_us[1] * p->drift_us[0]))
+                worst = p;
+        }
+    if (worst && worst->drift_us[1] > worth_telling * worst->drift_us[0])
+        tell(s,
+             "drift: the same default took %.3f to %.3f us at %s (clock, heat, or other work on this machine); "
+             "candidates are compared with it in turns, so choices hold, times may not",
+             worst->drift_us[0], worst->drift_us[1], worst->text);
+}
+
+/* False: the worker is gone, or the log cannot be written. */
+static bool measure_point(struct session *s, const struct candidate *c, struct point *p, const struct point *whole,
+                          bool final)
+{
     struct result r;
     struct trial *t = journal_trial(&s->journal, c, p);
     if (!t || journal_begin(&s->journal, t) != FDEC_OK)
         goto broken;
-    reference_path(s, whole, reference, sizeof reference);
-    kernel_print_config(c->kernel, c->cfg, config, sizeof config);
-    /* The default is what all others are held against: it is timed however slow it is. */
-    const double best_us = candidate_is_default(c, &p->problem, &s->facts) ? 0 : p->best_us;
-    json_t *answer =
-        ask(s,
-            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:I}", "do", "measure", "kernel", c->kernel->name, "config",
-                      config, "problem", p->text, "whole", whole->text, "reference", reference, "best_us", best_us,
-                      "cache_bytes", (json_int_t) s->facts.cache_bytes),
-            p->best_us, &r);
+    json_t *answer = ask(s, question(s, c, p, whole, final), MAX(p->best_us, p->drift_us[1]), &r);
     if (answer)
         r = take_result(answer);
     json_decref(answer);
+    r.final = final;
     if (journal_end(&s->journal, t, &r) != FDEC_OK)
         goto broken;
     s->n_by_outcome[r.outcome]++;
     if (r.outcome == OUT_OK) {
         s->n_timed++;
+        watch_drift(p, r.ratio > 0 ? r.default_us : candidate_is_default(c, &p->problem, &s->facts) ? r.median_us : 0);
         if (p->best_us == 0 || r.median_us < p->best_us)
             p->best_us = r.median_us;
     } else if (r.outcome != OUT_SLOW && r.outcome != OUT_STOPPED) {
@@ -363,31 +413,42 @@ static bool given_up(const struct session *s, const struct candidate *c, const c
     return failures >= 2 || journal_wrong(&s->journal, c->kernel);
 }
 
-static bool wants_timing(const struct session *s, const struct candidate *c, const struct point *p)
+static bool wants_timing(const struct session *s, const struct task *task, const struct shape_class *sc,
+                         const struct point *p)
 {
+    const struct candidate *c = &task->candidate;
+    if (task->tier == TIER_FINAL)
+        return is_finalist(&s->journal, c, &p->problem);
     const struct trial *t = journal_find(&s->journal, c, p->text);
-    return !(t && t->done) && search_wants(&s->search, c, &p->problem);
+    return !(t && t->done) && search_wants(&s->search, c, &p->problem) && search_worth(&s->search, c, sc, p);
+}
+
+/* What cannot be measured again keeps what it has. */
+static bool can_measure(struct session *s, const struct task *task, struct shape_class *sc, struct point *p)
+{
+    const bool can = !given_up(s, &task->candidate, sc->text) && make_reference(s, shapes_whole(sc, p));
+    if (!can && task->tier == TIER_FINAL)
+        journal_trial(&s->journal, &task->candidate, p)->result.final = true; /* in memory: it is there already */
+    return can;
 }
 
 static void run_task(struct session *s, const struct task *task)
 {
     struct shape_class *sc = &s->shapes.classes[task->class];
     const struct candidate *c = &task->candidate;
+    const bool final = task->tier == TIER_FINAL;
     char name[512];
     bool started = false;
     candidate_print(c, name, sizeof name);
     for (int i = 0; i < sc->n_points && !must_stop(s); i++) {
         struct point *p = &sc->points[i];
-        if (!wants_timing(s, c, p) || given_up(s, c, sc->text) || !search_worth(&s->search, c, sc, p))
+        if (!wants_timing(s, task, sc, p) || !can_measure(s, task, sc, p))
             continue;
-        struct point *whole = shapes_whole(sc, p);
-        if (!make_reference(s, whole))
-            continue;
-        snprintf(s->doing, sizeof s->doing, "%s, %s", p->text, name);
+        snprintf(s->doing, sizeof s->doing, "%s%s, %s", final ? "again: " : "", p->text, name);
         show_progress(s);
-        if ((!started && !start_worker(s)) || !measure_point(s, c, p, whole))
+        if ((!started && !start_worker(s)) || !measure_point(s, c, p, shapes_whole(sc, p), final))
             break;
-        s->n_started += !started;
+        s->n_started += !started && !final;
         started = true;
     }
     end_worker(s);
@@ -519,10 +580,19 @@ static fdec_status write_table(struct session *s, bool complete)
     try_st(table_write(t, path));
     tell(s, "%d entries; %d candidates tried, %d measurements in %.0f s%s", t->n_entries, s->n_started, s->n_timed,
          (now_ms() - s->begin_ms) * 1e-3, complete ? "" : "; incomplete: more time would try more candidates");
+    tell_drift(s);
     tell(s, "table: %s", path);
 out:
     table_destroy(&t);
     return st;
+}
+
+/* The best are measured again when the search has come to its end, or the budget nearly has. False: all is done. */
+static bool next_task(struct session *s, struct task *task)
+{
+    const double search_share = 0.8; /* of the budget */
+    const bool late = s->deadline_ms > 0 && now_ms() > s->begin_ms + search_share * (s->deadline_ms - s->begin_ms);
+    return (late && search_final(&s->search, task)) || search_next(&s->search, task) || search_final(&s->search, task);
 }
 
 int session_run(const struct options *o)
@@ -534,7 +604,7 @@ int session_run(const struct options *o)
     fdec_status st = prepare(&s);
     if (st == FDEC_OK) {
         s.deadline_ms = o->budget_s > 0 ? s.begin_ms + o->budget_s * 1e3 : 0;
-        while (!must_stop(&s) && !(complete = !search_next(&s.search, &task))) {
+        while (!must_stop(&s) && !(complete = !next_task(&s, &task))) {
             s.n_tasks++;
             run_task(&s, &task);
         }

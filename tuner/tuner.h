@@ -41,10 +41,14 @@ bool outcome_parse(const char *text, enum outcome *o);
 
 struct result { /* of one candidate at one point */
     enum outcome outcome;
-    double median_us, lo_us, hi_us; /* device time from one run's end to the next one's, queued in order */
-    double wall_us;                 /* the host's clock over a whole batch, per run */
-    double error_ratio;             /* worst error over its bound */
+    double median_us, lo_us, hi_us;   /* device time from one run's end to the next one's, queued in order */
+    double wall_us;                   /* the host's clock from the first call to the end of the wait, per run */
+    double default_us;                /* of the default's runs, in turns with these; 0: none, as for the default itself */
+    double default_wall_us;           /* likewise */
+    double ratio, ratio_lo, ratio_hi; /* of each pair of samples, candidate over default; 0: none */
+    double error_ratio;               /* worst error over its bound */
     int samples;
+    bool final; /* measured again, longer, as one of the best */
     char text[200]; /* why, when it is not ok */
 };
 
@@ -53,6 +57,7 @@ struct point {
     struct problem problem;
     char text[PROBLEM_TEXT];
     double best_us;     /* of all candidates so far; 0: none yet */
+    double drift_us[2]; /* shortest and longest time of the default, which is timed with every candidate */
     bool has_reference; /* its file lies in the session's work directory (of shapes_whole alone) */
 };
 
@@ -162,7 +167,7 @@ fdec_status journal_finish(struct journal *j, bool complete); /* on disk when it
 
 /* ---- search ---- */
 enum strategy { STRATEGY_DEFAULT, STRATEGY_RANDOM, STRATEGY_EXHAUSTIVE };
-enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_REST };
+enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_REST, TIER_FINAL };
 
 struct task { /* one candidate, on every point of one class that it may be timed on */
     int class;
@@ -190,6 +195,8 @@ void search_end(struct search *s);
 /* False: nothing is left. */
 bool search_next(struct search *s, struct task *out);
 int search_left(const struct search *s);
+/* A candidate that is to be measured again, and longer, at the points where it is_finalist(). False: none is left. */
+bool search_final(const struct search *s, struct task *out);
 /* May the candidate be timed here: reject() allows and prune() keeps it, or it is the default. */
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
 /* Is it worth the time, after what is known of it at other points of the class. */
@@ -197,11 +204,15 @@ bool search_worth(const struct search *s, const struct candidate *c, const struc
                   const struct point *p);
 
 /* ---- table ---- */
-/* The best right result at a point that beats the default beyond the noise, else the default's; neighbour (may be
- * NULL) is preferred among what cannot be told from the best. NULL: nothing to go by. *default_us: the default's
- * median, or 0. */
+/* The best right result at a point whose interval excludes the default's time, else the default's own; neighbour (may
+ * be NULL), then the simpler, is preferred among what cannot be told from the best. NULL: nothing to go by.
+ * *default_us: the default's median in the same moments, or 0. */
 const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
                               double *default_us);
+/* Time over the default's at the same point; where the default is of no use, us. t is usable: right, and timed. */
+double trial_cost(const struct journal *j, const struct trial *t);
+/* Is it one of the best at a point and not measured again yet. */
+bool is_finalist(const struct journal *j, const struct candidate *c, const struct problem *p);
 fdec_status build_table(const struct journal *j, struct table **out);
 void table_summary(const struct table *t, FILE *f);
 /* Entries are paired by class and measured point. */

@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WORKER_FD = 3, MAX_SAMPLES = 512, MAX_BATCH = 64, MIN_SAMPLES = 12, MAX_SETS = 256 };
+enum { WORKER_FD = 3, MAX_SETS = 256, MAX_PAIRS = 16 };
+enum { LEAST_SAMPLES = 6, ENOUGH_SAMPLES = 12, MAX_SAMPLES = 512 }; /* 6: the fewest that have a 95 % interval */
 
 struct worker {
     cl_context context;
@@ -127,25 +128,37 @@ out:
 
 /* ---- timing ---- */
 
+enum side { DEFAULT, CANDIDATE, N_SIDES };
+
+/* The candidate's runs, in turns with the default's: both then see the same moments of a machine that is never quite
+ * the same, and what counts is the ratio of each pair. */
 struct timing {
     struct workload *workload;
-    fdec_plan *plan;
+    fdec_plan *plans[N_SIDES]; /* DEFAULT: NULL where the candidate is the default, or there is none */
     cl_command_queue queue;
     int n_sets, set;
-    int batch;     /* runs queued at once */
-    bool each;     /* a sample is one run; else the mean over a batch of short ones */
+    int block;     /* runs in a row of one side: one sample, their mean */
+    int pairs;     /* blocks of each side that are queued at once */
     int bad_clock; /* batches in a row whose timestamps were no times */
     int n, n_walls;
-    double samples[MAX_SAMPLES], walls[MAX_SAMPLES];
+    double samples[N_SIDES][MAX_SAMPLES], walls[N_SIDES][MAX_SAMPLES];
 };
 
-static fdec_status one_run(struct timing *t, cl_event *event)
+static fdec_status one_run(struct timing *t, enum side side, cl_event *event)
 {
     t->set = (t->set + 1) % t->n_sets;
-    return workload_run(t->workload, t->plan, t->set, event);
+    return workload_run(t->workload, t->plans[side], t->set, event);
 }
 
-/* Device times at which the runs of a batch ended, in us. False: the driver's timestamps are no times; no device is
+static fdec_status one_block(struct timing *t, enum side side, cl_event *last)
+{
+    fdec_status st = FDEC_OK;
+    for (int i = 0; i < t->block && st == FDEC_OK; i++)
+        st = one_run(t, side, i == t->block - 1 ? last : NULL);
+    return st;
+}
+
+/* Device times at which the blocks of a batch ended, in us. False: the driver's timestamps are no times; no device is
  * done in a tenth of the time that its host waits for it, or takes longer than that. */
 static bool read_ends(const cl_event *events, int n, double wall_us, double *ends)
 {
@@ -161,38 +174,47 @@ static bool read_ends(const cl_event *events, int n, double wall_us, double *end
     return share > 0.1 && share < 1.1;
 }
 
-static void add_samples(struct timing *t, const double *ends, int n)
-{
-    if (!t->each)
-        t->samples[t->n++] = (ends[n - 1] - ends[0]) / (n - 1);
-    else
-        for (int i = 1; i < n && t->n < MAX_SAMPLES; i++)
-            t->samples[t->n++] = ends[i] - ends[i - 1];
-}
-
-/* Queues runs, each on the next operand set. What counts is the device time from the end of one run to the end of the
- * next: what a run adds to a queue of work, all of its launches and the gaps between them included. */
+/* Queues blocks of both sides in turns, each run on the next operand set. What counts is the device time from the end
+ * of one block to the end of the next: what its runs add to a queue of work, all of their launches and the gaps
+ * between them included. The first block only starts the clock. */
 static fdec_status batch(struct timing *t)
 {
     fdec_status st = FDEC_OK;
-    cl_event events[MAX_BATCH] = {0};
-    double ends[MAX_BATCH];
+    cl_event events[1 + N_SIDES * MAX_PAIRS] = {0};
+    double ends[1 + N_SIDES * MAX_PAIRS];
+    const int n_sides = t->plans[DEFAULT] ? 2 : 1, n = 1 + n_sides * t->pairs;
     const double begin = now_us();
-    for (int i = 0; i < t->batch; i++)
-        try_st(one_run(t, &events[i]));
+    for (int i = 0; i < n; i++)
+        try_st(one_block(t, n_sides == 2 && i % 2 ? DEFAULT : CANDIDATE, &events[i]));
     try_cl(clFinish(t->queue));
-    const double wall_us = now_us() - begin;
-    t->walls[t->n_walls++] = wall_us / t->batch;
-    if (read_ends(events, t->batch, wall_us, ends)) {
-        t->bad_clock = 0;
-        add_samples(t, ends, t->batch);
-    } else {
+    if (!read_ends(events, n, now_us() - begin, ends)) {
         t->bad_clock++;
+        goto out;
     }
+    t->bad_clock = 0;
+    for (int i = 1; i < n && t->n < MAX_SAMPLES; i += n_sides, t->n++)
+        for (int side = N_SIDES - n_sides, at = i; side < N_SIDES; side++, at++)
+            t->samples[side][t->n] = (ends[at] - ends[at - 1]) / t->block;
 out:
-    for (int i = 0; i < t->batch; i++)
+    for (int i = 0; i < n; i++)
         if (events[i])
             clReleaseEvent(events[i]);
+    return st;
+}
+
+/* The same from end to end: the host's clock, from the first call to the end of the wait. */
+static fdec_status batch_of_host(struct timing *t)
+{
+    fdec_status st = FDEC_OK;
+    for (int side = t->plans[DEFAULT] ? DEFAULT : CANDIDATE; side < N_SIDES; side++) {
+        const double begin = now_us();
+        for (int i = 0; i < t->pairs; i++)
+            try_st(one_block(t, (enum side) side, NULL));
+        try_cl(clFinish(t->queue));
+        t->walls[side][t->n_walls] = (now_us() - begin) / (t->block * t->pairs);
+    }
+    t->n_walls++;
+out:
     return st;
 }
 
@@ -203,39 +225,74 @@ static struct stats stats_copy(const double *x, int n)
     return stats_of(sorted, n);
 }
 
-/* Until the median's interval is within 1 %, or the time is up. */
-static fdec_status take_samples(struct timing *t, struct result *r)
+static struct stats ratios(double (*x)[MAX_SAMPLES], int n)
+{
+    double r[MAX_SAMPLES];
+    for (int i = 0; i < n; i++)
+        r[i] = x[CANDIDATE][i] / x[DEFAULT][i];
+    return stats_of(r, n);
+}
+
+static void fill_result(const struct timing *t, double (*x)[MAX_SAMPLES], int n, struct result *r)
+{
+    const bool paired = t->plans[DEFAULT] != NULL;
+    const struct stats own = stats_copy(x[CANDIDATE], n);
+    const struct stats ratio = paired ? ratios(x, n) : (struct stats){0};
+    r->outcome = OUT_OK;
+    r->median_us = own.median;
+    r->lo_us = own.lo;
+    r->hi_us = own.hi;
+    r->samples = own.n;
+    r->default_us = paired ? stats_copy(x[DEFAULT], n).median : 0;
+    r->ratio = ratio.median;
+    r->ratio_lo = ratio.lo;
+    r->ratio_hi = ratio.hi;
+}
+
+/* Is more time well spent: until the interval of what is asked for (the ratio to the default or, of the default itself,
+ * the time) is within 1 %, within limits; and but for a final not on what is behind the default for sure. */
+static bool wants_more(const struct result *r, double spent_us, bool final)
+{
+    const double least_us = 40e3, most_us = final ? 1500e3 : 400e3, behind = 1.2;
+    const double middle = r->ratio > 0 ? r->ratio : r->median_us;
+    const double width = r->ratio > 0 ? r->ratio_hi - r->ratio_lo : r->hi_us - r->lo_us;
+    if (r->samples < LEAST_SAMPLES)
+        return true;
+    if (spent_us >= most_us || r->samples >= MAX_SAMPLES || (!final && r->ratio_lo > behind))
+        return false;
+    return r->samples < ENOUGH_SAMPLES || spent_us < least_us || width > 0.01 * middle;
+}
+
+static fdec_status take_samples(struct timing *t, bool final, struct result *r)
 {
     fdec_status st = FDEC_OK;
-    const double least_us = 40e3, most_us = 250e3, begin = now_us();
-    struct stats s;
-    double spent_us;
+    const double begin = now_us();
     do {
         try_st(batch(t));
-        const bool host_clock = t->bad_clock >= 3; /* then the host's is all there is */
-        s = host_clock ? stats_copy(t->walls, t->n_walls) : stats_copy(t->samples, t->n);
-        spent_us = now_us() - begin;
-    } while (t->n < MAX_SAMPLES && t->n_walls < MAX_SAMPLES &&
-             (s.n < MIN_SAMPLES || spent_us < least_us || (spent_us < most_us && s.hi - s.lo > 0.01 * s.median)));
-    r->outcome = OUT_OK;
-    r->median_us = s.median;
-    r->lo_us = s.lo;
-    r->hi_us = s.hi;
-    r->samples = s.n;
-    r->wall_us = stats_copy(t->walls, t->n_walls).median;
+        fill_result(t, t->samples, t->n, r);
+    } while (t->bad_clock < 3 && wants_more(r, now_us() - begin, final));
+    const bool host_clock = t->bad_clock >= 3; /* then the host's is all there is */
+    const double begin_host = now_us();
+    do {
+        try_st(batch_of_host(t));
+        if (host_clock)
+            fill_result(t, t->walls, t->n_walls, r);
+    } while (host_clock ? wants_more(r, now_us() - begin_host, final) : t->n_walls < 3);
+    r->wall_us = stats_copy(t->walls[CANDIDATE], t->n_walls).median;
+    r->default_wall_us = t->plans[DEFAULT] ? stats_copy(t->walls[DEFAULT], t->n_walls).median : 0;
 out:
     return st;
 }
 
 /* The shortest of a few single runs: on a shared machine any one of them may be held up. *us: as the host sees it. */
-static fdec_status time_single(struct timing *t, double enough_us, double *us)
+static fdec_status time_single(struct timing *t, enum side side, double enough_us, double *us)
 {
     enum { TRIES = 3 };
     fdec_status st = FDEC_OK;
     *us = INFINITY;
     for (int i = 0; i<TRIES && * us> enough_us; i++) {
         const double begin = now_us();
-        try_st(one_run(t, NULL));
+        try_st(one_run(t, side, NULL));
         try_cl(clFinish(t->queue));
         *us = MIN(*us, now_us() - begin);
     }
@@ -244,21 +301,23 @@ out:
 }
 
 /* best_us: of this point so far; 0: none, or this is the default, which is timed however slow it is. */
-static fdec_status time_plan(struct timing *t, double best_us, struct result *r)
+static fdec_status time_plans(struct timing *t, double best_us, bool final, struct result *r)
 {
     fdec_status st = FDEC_OK;
     const double finish_us = 200; /* generous: what waiting costs the host */
     const double slow_us = best_us > 0 ? 5 * best_us + finish_us : INFINITY;
-    double once_us;
-    try_st(time_single(t, slow_us, &once_us));
+    double once_us, default_us = 0;
+    try_st(time_single(t, CANDIDATE, slow_us, &once_us));
     if (once_us > slow_us) {
         r->outcome = OUT_SLOW;
         snprintf(r->text, sizeof r->text, "%.0f us a run, best %.0f us", once_us, best_us);
         return FDEC_OK;
     }
-    t->each = once_us > 200;
-    t->batch = t->each ? (int) MIN(MAX(5000 / once_us, 4), MAX_BATCH) : MAX_BATCH / 2;
-    try_st(take_samples(t, r));
+    if (t->plans[DEFAULT])
+        try_st(time_single(t, DEFAULT, INFINITY, &default_us));
+    t->block = once_us > 200 ? 1 : 32;
+    t->pairs = (int) MIN(MAX(10e3 / (t->block * (once_us + default_us)), 2), MAX_PAIRS);
+    try_st(take_samples(t, final, r));
 out:
     return st;
 }
@@ -299,21 +358,22 @@ static fdec_status get_workload(struct worker *w, const struct problem *whole, c
 }
 
 struct request {
-    struct candidate candidate;
-    struct problem problem, whole; /* whole: what operands and reference are made for, see tuner.h */
+    struct candidate candidate, against; /* against.kernel NULL: timed alone */
+    struct problem problem, whole;       /* whole: what operands and reference are made for, see tuner.h */
     const char *reference;
     double best_us;
+    bool final; /* an interval that decides: takes longer */
     size_t cache_bytes;
 };
 
-static void check_and_time(struct worker *w, const struct request *q, fdec_plan *plan, struct result *r)
+static void check_and_time(struct worker *w, const struct request *q, fdec_plan *const plans[N_SIDES], struct result *r)
 {
     fdec_status st = FDEC_OK;
     struct timing *t = calloc(1, sizeof *t);
     try_alloc(t);
     phase("setup");
     try_st(get_workload(w, &q->whole, q->reference, q->cache_bytes));
-    t->plan = plan;
+    memcpy(t->plans, plans, sizeof t->plans);
     t->queue = w->queue;
     t->n_sets = w->n_sets;
     t->workload = w->workload;
@@ -321,7 +381,7 @@ static void check_and_time(struct worker *w, const struct request *q, fdec_plan 
         workload_take_rows(t->workload, q->problem.linear.m);
     try_st(workload_poison(t->workload));
     phase("first");
-    try_st(workload_run(t->workload, plan, 0, NULL));
+    try_st(workload_run(t->workload, plans[CANDIDATE], 0, NULL));
     try_cl(clFinish(w->queue));
     phase("check");
     if (!workload_check(t->workload, &r->error_ratio, r->text, sizeof r->text)) {
@@ -330,55 +390,71 @@ static void check_and_time(struct worker *w, const struct request *q, fdec_plan 
     }
     r->text[0] = 0;
     phase("time");
-    st = time_plan(t, q->best_us, r);
+    st = time_plans(t, q->best_us, q->final, r);
 out:
     if (st != FDEC_OK)
         set_failure(r, st, OUT_ERROR);
     free(t);
 }
 
+static bool read_candidate(const char *kernel, const char *config, struct candidate *c)
+{
+    c->kernel = kernel_find(kernel);
+    return c->kernel && kernel_parse_config(c->kernel, config, c->cfg);
+}
+
 static bool read_request(const json_t *ask, struct request *q)
 {
-    const char *kernel, *config, *text, *whole;
+    const char *kernel, *config, *text, *whole, *against = NULL, *against_config = NULL;
     json_int_t cache_bytes;
+    int final;
     char why[200];
-    struct candidate *c = &q->candidate;
-    if (json_unpack((json_t *) ask, "{s:s, s:s, s:s, s:s, s:s, s:F, s:I}", "kernel", &kernel, "config", &config,
-                    "problem", &text, "whole", &whole, "reference", &q->reference, "best_us", &q->best_us,
-                    "cache_bytes", &cache_bytes))
+    if (json_unpack((json_t *) ask, "{s:s, s:s, s:s, s:s, s:s, s:F, s:b, s:I, s?s, s?s}", "kernel", &kernel, "config",
+                    &config, "problem", &text, "whole", &whole, "reference", &q->reference, "best_us", &q->best_us,
+                    "final", &final, "cache_bytes", &cache_bytes, "against", &against, "against_config",
+                    &against_config))
         return false;
     q->cache_bytes = (size_t) cache_bytes;
-    c->kernel = kernel_find(kernel);
-    return c->kernel && kernel_parse_config(c->kernel, config, c->cfg) &&
+    q->final = final;
+    return read_candidate(kernel, config, &q->candidate) &&
+           (!against || (against_config && read_candidate(against, against_config, &q->against))) &&
            problem_parse(text, &q->problem, why, sizeof why) && problem_parse(whole, &q->whole, why, sizeof why);
+}
+
+static fdec_status make_plan(struct worker *w, const struct problem *p, const struct candidate *c, fdec_plan **plan)
+{
+    return plan_create_problem(w->ctx, p, &(struct want){.kernel = c->kernel, .cfg = c->cfg}, plan);
 }
 
 static void measure(struct worker *w, const json_t *ask, struct result *r)
 {
     struct request q = {0};
-    fdec_plan *plan = NULL;
+    fdec_plan *plans[N_SIDES] = {NULL};
     if (!read_request(ask, &q)) {
         *r = (struct result){.outcome = OUT_ERROR, .text = "worker: the request makes no sense"};
         return;
     }
     phase("build");
-    const struct want want = {.kernel = q.candidate.kernel, .cfg = q.candidate.cfg};
-    const fdec_status st = plan_create_problem(w->ctx, &q.problem, &want, &plan);
+    const fdec_status st = make_plan(w, &q.problem, &q.candidate, &plans[CANDIDATE]);
     if (st != FDEC_OK) {
         set_failure(r, st, OUT_BUILD_FAILED);
         return;
     }
-    check_and_time(w, &q, plan, r);
-    fdec_plan_destroy(&plan);
+    if (q.against.kernel && make_plan(w, &q.problem, &q.against, &plans[DEFAULT]) != FDEC_OK)
+        plans[DEFAULT] = NULL; /* it had worked before; the candidate is measured all the same */
+    check_and_time(w, &q, plans, r);
+    for (int side = 0; side < N_SIDES; side++)
+        fdec_plan_destroy(&plans[side]);
 }
 
 static json_t *tell_result(const struct result *r)
 {
     json_t *text = json_string(r->text);
-    return json_pack("{s:b, s:s, s:f, s:f, s:f, s:f, s:f, s:i, s:o}", "done", 1, "outcome", outcome_name(r->outcome),
-                     "median_us", r->median_us, "lo_us", r->lo_us, "hi_us", r->hi_us, "wall_us", r->wall_us,
-                     "error_ratio", r->error_ratio, "samples", r->samples, "text",
-                     text ? text : json_string("not UTF-8"));
+    return json_pack("{s:b, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:i, s:o}", "done", 1, "outcome",
+                     outcome_name(r->outcome), "median_us", r->median_us, "lo_us", r->lo_us, "hi_us", r->hi_us,
+                     "wall_us", r->wall_us, "default_us", r->default_us, "default_wall_us", r->default_wall_us, "ratio",
+                     r->ratio, "ratio_lo", r->ratio_lo, "ratio_hi", r->ratio_hi, "error_ratio", r->error_ratio,
+                     "samples", r->samples, "text", text ? text : json_string("not UTF-8"));
 }
 
 int worker_main(const char *work)
