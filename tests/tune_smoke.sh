@@ -123,7 +123,7 @@ expect 0 only "$bench" $shape
 whole=$(grep -l '"complete":true' "$dir"/state/flashdec/*.jsonl | head -n 1)
 [ -n "$whole" ] || wrong "no log is complete"
 expect 0 "$tune" build "$whole" --out "$dir/built.json"
-for strategy in default random exhaustive; do
+for strategy in default random local exhaustive; do
     expect 0 "$tune" --replay "$whole" --strategy $strategy --seed 5 --out "$dir/replayed.json"
     cp "$dir/out" "$dir/curve"
     [ "$(tail -n 1 "$dir/out" | cut -d , -f 2-)" = 1.0000,1.0000,1.0000 ] || wrong "$strategy does not end at the optimum"

@@ -26,8 +26,8 @@ static const char usage[] =
     "                    FLASHDEC_RECORD makes one (default: stories260k)\n"
     "  --budget SECONDS  time to spend; 0: until everything has been measured (default: 60)\n"
     "  --strategy S      default: best guesses first, then points around the crossings, then neighbours of what\n"
-    "                    wins, at random where there are none; random: the rest at random; exhaustive: everything\n"
-    "                    in order\n"
+    "                    wins, else by a model of the device; local: descents from many starts; halving: many at\n"
+    "                    the cheapest shape, few at all; random; exhaustive: all that is valid, in order\n"
     "  --seed N          of the random order (default: 1)\n"
     "  --out TABLE.json  where the table goes (default: the user's table directory, where the library finds it)\n"
     "  --fresh           measure everything again; without it earlier measurements of this device are used\n"
@@ -86,18 +86,6 @@ static bool parse_limits(const char *text, struct options *o)
     return parse_seconds(text, &o->build_s, &end) && *end == ',' && parse_seconds(end + 1, &o->first_s, &end) &&
            *end == ',' && parse_seconds(end + 1, &o->run_s, &end) && !*end && o->build_s > 0 && o->first_s > 0 &&
            o->run_s > 0;
-}
-
-static bool parse_strategy(const char *text, enum strategy *out)
-{
-    static const char *const names[] = {
-        [STRATEGY_DEFAULT] = "default", [STRATEGY_RANDOM] = "random", [STRATEGY_EXHAUSTIVE] = "exhaustive"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (!strcmp(text, names[i])) {
-            *out = (enum strategy) i;
-            return true;
-        }
-    return false;
 }
 
 /* ---- subcommands ---- */
@@ -202,9 +190,9 @@ static int parse_option(int key, struct options *o)
     case LIMITS:
         return parse_limits(optarg, o) ? -1 : bad_usage("--limits %s: not three positive numbers B,F,R", optarg);
     case STRATEGY:
-        return parse_strategy(optarg, &o->strategy)
+        return strategy_parse(optarg, &o->strategy)
                    ? -1
-                   : bad_usage("--strategy %s: not default, random or exhaustive", optarg);
+                   : bad_usage("--strategy %s: not default, random, local, halving or exhaustive", optarg);
     case REPLAY: o->replay = optarg; return -1;
     case HELP: fputs(usage, stdout); return 0;
     case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;

@@ -85,13 +85,14 @@ static void print_row(const struct replay *r)
 }
 
 /* False: out of memory. */
-static bool ask(struct replay *r, const struct candidate *c, int class)
+static bool ask(struct replay *r, const struct task *task)
 {
-    struct shape_class *sc = &r->shapes.classes[class];
+    const struct candidate *c = &task->candidate;
+    struct shape_class *sc = &r->shapes.classes[task->class];
     for (int i = 0; i < sc->n_points; i++) {
         struct point *p = &sc->points[i];
         const struct trial *known = journal_find(&r->known, c, p->text), *logged = journal_find(&r->log, c, p->text);
-        if ((known && known->done) || !logged || !logged->done || !search_worth(&r->search, c, sc, p))
+        if ((known && known->done) || !logged || !logged->done || !search_asks(&r->search, task, sc, p))
             continue;
         struct trial *t = journal_trial(&r->known, c, p);
         if (!t)
@@ -102,7 +103,7 @@ static bool ask(struct replay *r, const struct candidate *c, int class)
         r->n_asked++;
         if (!is_good(t))
             continue;
-        struct anchor *a = &r->anchors[class][i];
+        struct anchor *a = &r->anchors[task->class][i];
         const double cost = trial_cost(&r->log, logged);
         a->known = a->known == 0 ? cost : MIN(a->known, cost);
         p->best_us = p->best_us == 0 ? t->result.median_us : MIN(p->best_us, t->result.median_us);
@@ -117,7 +118,7 @@ static fdec_status search_all(struct replay *r)
     printf("measurements,share_of_log,mean_slowdown,worst_slowdown\n");
     while (st == FDEC_OK && search_next(&r->search, &task)) {
         const int before = r->n_asked;
-        if (!ask(r, &task.candidate, task.class))
+        if (!ask(r, &task))
             st = fail(FDEC_E_MEMORY, "out of memory: trials");
         if (r->n_asked > before)
             print_row(r);

@@ -2,10 +2,9 @@
  * search.c - the candidates of each class, in the order in which they are worth the budget
  *
  * Tiers: the analytic default of every point; then each variant's own first choice (expect()); then, around the M
- * where the winning family changes, points between; then everything else, shuffled by the seed, but as long as a class
- * has a neighbour of a winner that was not tried that one goes first: a local search, which a random candidate starts
- * again when it has come to an end. Within a tier classes take turns, so that every class has its n-th candidate timed
- * before any has its n+1-th. */
+ * where the winning family changes, points between; then one guess for the other kind of device, in case the probe
+ * took this one for what it is not; then everything else, in an order that the strategy decides (strategy.c). Within a
+ * tier classes take turns, so that every class has its n-th candidate timed before any has its n+1-th. */
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -45,26 +44,40 @@ bool candidate_is_default(const struct candidate *c, const struct problem *p, co
     return candidate_default(p, &f->device, f->denied, &first) && candidate_equal(&first, c);
 }
 
+/* The device as its kernels are pruned for: CPU-like or GPU-like as probed, or the other way round. */
+static struct device as_kind(const struct search *s, bool other)
+{
+    struct device d = s->facts->device;
+    d.cpu_like = d.cpu_like != other;
+    return d;
+}
+
+static bool kept_for(const struct search *s, const struct candidate *c, const struct problem *p, bool other)
+{
+    const struct device d = as_kind(s, other);
+    return !c->kernel->prune || !c->kernel->prune(p, &d, c->cfg);
+}
+
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p)
 {
-    const struct device *d = &s->facts->device;
-    if (c->kernel->op != p->op || c->kernel->reject(p, d, c->cfg))
+    if (c->kernel->op != p->op || c->kernel->reject(p, &s->facts->device, c->cfg))
         return false;
-    return s->strategy == STRATEGY_EXHAUSTIVE || !c->kernel->prune || !c->kernel->prune(p, d, c->cfg) ||
-           candidate_is_default(c, p, s->facts);
+    const bool all = s->strategy == STRATEGY_EXHAUSTIVE || s->strategy == STRATEGY_RANDOM;
+    return all || kept_for(s, c, p, false) || candidate_is_default(c, p, s->facts) ||
+           (s->other_kind[p->op] && kept_for(s, c, p, true));
 }
 
 /* A long attention is costly to set up. A candidate that was clearly behind at the largest of the smaller ones is not
  * worth it. */
-bool search_worth(const struct search *s, const struct candidate *c, const struct shape_class *sc,
-                  const struct point *p)
+static bool is_behind(const struct search *s, const struct candidate *c, const struct shape_class *sc,
+                      const struct point *p)
 {
     const double costly_bytes = 128e6, behind = 1.25, bytes = problem_bytes(&p->problem);
     double largest = 0;
-    bool worth = true;
+    bool is = false;
     if (s->strategy != STRATEGY_DEFAULT || sc->op != OP_ATTN || bytes < costly_bytes ||
         candidate_is_default(c, &p->problem, s->facts))
-        return true;
+        return false;
     for (int i = 0; i < sc->n_points; i++) {
         const struct point *smaller = &sc->points[i];
         const double its_bytes = problem_bytes(&smaller->problem);
@@ -72,10 +85,31 @@ bool search_worth(const struct search *s, const struct candidate *c, const struc
         if (!t || !t->done || its_bytes >= bytes || its_bytes <= largest)
             continue;
         largest = its_bytes;
-        worth = t->result.outcome != OUT_SLOW &&
-                (t->result.outcome != OUT_OK || t->result.median_us <= behind * smaller->best_us);
+        is = t->result.outcome == OUT_SLOW ||
+             (t->result.outcome == OUT_OK && t->result.median_us > behind * smaller->best_us);
     }
-    return worth;
+    return is;
+}
+
+/* 0: the point with the fewest bytes. */
+static int rank_of(const struct shape_class *sc, const struct point *p)
+{
+    const double bytes = problem_bytes(&p->problem);
+    int rank = 0;
+    for (const struct point *other = sc->points; other < sc->points + sc->n_points; other++) {
+        const double its_bytes = problem_bytes(&other->problem);
+        rank += its_bytes < bytes || (its_bytes == bytes && other < p);
+    }
+    return rank;
+}
+
+bool search_asks(const struct search *s, const struct task *t, const struct shape_class *sc, const struct point *p)
+{
+    const bool probes = t->tier == TIER_PROBE &&
+                        !t->candidate.kernel->reject(&p->problem, &s->facts->device, t->candidate.cfg) &&
+                        kept_for(s, &t->candidate, &p->problem, true);
+    return (probes || search_wants(s, &t->candidate, &p->problem)) &&
+           (t->n_points == 0 || rank_of(sc, p) < t->n_points) && !is_behind(s, &t->candidate, sc, p);
 }
 
 static bool wanted_somewhere(const struct search *s, const struct shape_class *sc, const struct candidate *c)
@@ -154,13 +188,16 @@ static int likelier_first(const void *a, const void *b)
 }
 
 /* What the variant would do at each point, each answer once, in the order of the points. Returns their number. */
-static int guess(const struct search *s, const struct shape_class *sc, const struct kernel *k, struct guess *out)
+static int guess(const struct search *s, const struct shape_class *sc, const struct kernel *k, bool other,
+                 struct guess *out)
 {
+    const struct device d = as_kind(s, other);
     int n = 0;
     for (int i = 0; i < sc->n_points; i++) {
         struct guess g = {.candidate.kernel = k};
-        g.share = k->expect(&sc->points[i].problem, &s->facts->device, g.candidate.cfg);
-        if (!search_wants(s, &g.candidate, &sc->points[i].problem))
+        const struct problem *p = &sc->points[i].problem;
+        g.share = k->expect(p, &d, g.candidate.cfg);
+        if (k->reject(p, &s->facts->device, g.candidate.cfg) || !kept_for(s, &g.candidate, p, other))
             continue;
         int known = 0;
         while (known < n && !candidate_equal(&out[known].candidate, &g.candidate))
@@ -171,47 +208,59 @@ static int guess(const struct search *s, const struct shape_class *sc, const str
     }
     for (int i = 0; i < n; i++) {
         out[i].rank = 0;
-        for (int other = 0; other < n; other++)
-            out[i].rank += out[other].share > out[i].share || (out[other].share == out[i].share && other < i);
+        for (int than = 0; than < n; than++)
+            out[i].rank += out[than].share > out[i].share || (out[than].share == out[i].share && than < i);
     }
     return n;
 }
 
-static bool add_expected(struct search *s, int class, int first)
+/* The guesses of all variants in order. Returns their number; -1: out of memory. *out is malloc'ed. */
+static int all_guesses(const struct search *s, const struct shape_class *sc, bool other, struct guess **out)
 {
-    const struct shape_class *sc = &s->shapes->classes[class];
-    struct guess *guesses = malloc(MAX_KERNELS * MAX_POINTS * sizeof *guesses);
     int n = 0;
-    for (int k = 0; guesses && kernels[k]; k++)
+    *out = malloc(MAX_KERNELS * MAX_POINTS * sizeof **out);
+    if (!*out)
+        return -1;
+    for (int k = 0; kernels[k]; k++)
         if (kernels[k]->op == sc->op && !s->facts->denied[k])
-            n += guess(s, sc, kernels[k], guesses + n);
+            n += guess(s, sc, kernels[k], other, *out + n);
     if (n)
-        qsort(guesses, (size_t) n, sizeof *guesses, likelier_first);
-    bool good = guesses != NULL;
+        qsort(*out, (size_t) n, sizeof **out, likelier_first);
+    return n;
+}
+
+static bool add_expected(struct search *s, int class, int first, bool other)
+{
+    struct guess *guesses;
+    const int n = all_guesses(s, &s->shapes->classes[class], other, &guesses);
+    bool good = n >= 0;
     for (int i = 0; i < n && good; i++)
         good = listed(s, first, &guesses[i].candidate) || add(s, class, TIER_EXPECTED, first, &guesses[i].candidate);
     free(guesses);
     return good;
 }
 
-static uint64_t next_random(uint64_t *state) /* splitmix64 */
+static bool is_first_of_op(const struct search *s, int class)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    int c = 0;
+    while (s->shapes->classes[c].op != s->shapes->classes[class].op)
+        c++;
+    return c == class;
 }
 
-static void shuffle(const struct search *s, int from)
+/* One candidate an operation for the kind of device that this one was not taken for. */
+static bool add_probe(struct search *s, int class, int first)
 {
-    const char *class_text = s->shapes->classes[s->tasks[from].class].text;
-    uint64_t state = hash64(class_text, strlen(class_text), s->seed);
-    for (int i = s->n - 1; i > from; i--) {
-        const int other = from + (int) (next_random(&state) % (uint64_t) (i - from + 1));
-        const struct candidate swap = s->tasks[i].candidate;
-        s->tasks[i].candidate = s->tasks[other].candidate;
-        s->tasks[other].candidate = swap;
-    }
+    struct guess *guesses;
+    if (!is_first_of_op(s, class))
+        return true;
+    const int n = all_guesses(s, &s->shapes->classes[class], true, &guesses);
+    int i = 0;
+    while (i < n && listed(s, first, &guesses[i].candidate))
+        i++;
+    const bool good = n >= 0 && (i == n || add(s, class, TIER_PROBE, first, &guesses[i].candidate));
+    free(guesses);
+    return good;
 }
 
 static bool add_rest(struct search *s, int class, int first)
@@ -232,8 +281,7 @@ static bool add_rest(struct search *s, int class, int first)
                 return false;
         } while (kernel_next(c.kernel, at, c.cfg));
     }
-    if (s->n > from && s->strategy != STRATEGY_EXHAUSTIVE)
-        shuffle(s, from);
+    strategy_order(s, class, from);
     return true;
 }
 
@@ -247,14 +295,20 @@ static int compare_tasks(const void *a, const void *b)
     return (x->class > y->class) - (x->class < y->class);
 }
 
+static bool add_class(struct search *s, int class)
+{
+    const bool guesses = s->strategy == STRATEGY_DEFAULT;
+    const int first = s->n;
+    return add_defaults(s, class, first) && (!guesses || add_expected(s, class, first, false)) &&
+           (!guesses || add_probe(s, class, first)) && add_rest(s, class, first);
+}
+
 fdec_status search_begin(struct search *s)
 {
-    for (int class = 0; class < s->shapes->n; class ++) {
-        const int first = s->n;
-        if (!add_defaults(s, class, first) || (s->strategy == STRATEGY_DEFAULT && !add_expected(s, class, first)) ||
-            !add_rest(s, class, first))
+    s->states = calloc((size_t) s->shapes->n, sizeof *s->states);
+    for (int class = 0; class < s->shapes->n; class ++)
+        if (!s->states || !add_class(s, class))
             return fail(FDEC_E_MEMORY, "out of memory: the list of candidates");
-    }
     qsort(s->tasks, (size_t) s->n, sizeof *s->tasks, compare_tasks);
     return FDEC_OK;
 }
@@ -263,7 +317,9 @@ void search_end(struct search *s)
 {
     free(s->tasks);
     free(s->extra);
+    free(s->states);
     s->tasks = s->extra = NULL;
+    s->states = NULL;
 }
 
 int search_left(const struct search *s)
@@ -312,81 +368,78 @@ static void refine_class(struct search *s, int class)
     }
 }
 
-/* ---- local search ---- */
+/* ---- the other kind of device ---- */
 
-static int step_of(const struct param *p, int value)
+/* Did a candidate that is pruned here, but not for the other kind, come out best at a point? */
+static bool other_kind_wins(const struct search *s, enum op op)
 {
-    int i = 0;
-    while (p->values[i] != value)
-        i++;
-    return i;
-}
-
-/* The same variant, one parameter one step apart. */
-static bool are_neighbours(const struct candidate *a, const struct candidate *b)
-{
-    int steps = 0;
-    if (a->kernel != b->kernel)
-        return false;
-    for (int i = 0; i < kernel_n_params(a->kernel); i++) {
-        const struct param *p = &a->kernel->params[i];
-        if (a->cfg[i] != b->cfg[i])
-            steps += abs(step_of(p, a->cfg[i]) - step_of(p, b->cfg[i]));
-    }
-    return steps == 1;
-}
-
-/* A task of the class that was not taken yet, next to what wins at one of its points. NULL: none. */
-static struct task *neighbour_in(struct search *s, int class)
-{
-    const struct shape_class *sc = &s->shapes->classes[class];
-    for (int p = 0; p < sc->n_points; p++) {
-        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem, NULL, NULL);
-        for (int i = s->at; winner && i < s->n; i++) {
-            struct task *t = &s->tasks[i];
-            if (t->class == class && !t->taken && are_neighbours(&t->candidate, &winner->candidate))
-                return t;
+    for (int class = 0; class < s->shapes->n; class ++) {
+        const struct shape_class *sc = &s->shapes->classes[class];
+        for (int i = 0; sc->op == op && i < sc->n_points; i++) {
+            const struct problem *p = &sc->points[i].problem;
+            const struct trial *t = winner_at(s->journal, p, NULL, NULL);
+            if (t && !search_wants(s, &t->candidate, p))
+                return true;
         }
     }
-    return NULL;
+    return false;
 }
 
-static struct task *neighbour(struct search *s)
+/* Then what is kept for that kind is listed as well. */
+static fdec_status add_other_kind(struct search *s, enum op op)
 {
-    for (int i = 0; i < s->shapes->n; i++) {
-        struct task *t = neighbour_in(s, s->turn);
-        s->turn = (s->turn + 1) % s->shapes->n;
-        if (t)
-            return t;
+    s->other_kind[op] = true;
+    for (int class = 0; class < s->shapes->n; class ++) {
+        const int first = s->n;
+        if (s->shapes->classes[class].op == op && (!add_expected(s, class, first, true) || !add_rest(s, class, first)))
+            return fail(FDEC_E_MEMORY, "out of memory: the list of candidates");
     }
-    return NULL;
+    qsort(s->tasks + s->at, (size_t) (s->n - s->at), sizeof *s->tasks, compare_tasks);
+    return FDEC_OK;
 }
 
 /* ---- what comes next ---- */
 
-bool search_next(struct search *s, struct task *out)
+void search_take(struct search *s, struct task *t)
+{
+    t->taken = true;
+    s->n_taken++;
+}
+
+static void skip_taken(struct search *s)
 {
     while (s->at < s->n && s->tasks[s->at].taken) {
         s->at++;
         s->n_taken--;
     }
-    const bool guesses_done = s->at == s->n || s->tasks[s->at].tier == TIER_REST;
+}
+
+/* When all guesses have been timed. */
+static void look_around(struct search *s)
+{
+    for (int class = 0; class < s->shapes->n; class ++)
+        if (s->shapes->classes[class].op == OP_LINEAR)
+            refine_class(s, class);
+    for (int op = 0; op < OP_COUNT; op++)
+        if (!s->other_kind[op] && other_kind_wins(s, (enum op) op) && add_other_kind(s, (enum op) op) != FDEC_OK)
+            return; /* what is listed is enough to go on with */
+}
+
+bool search_next(struct search *s, struct task *out)
+{
+    skip_taken(s);
+    const bool guesses_done = s->at == s->n || s->tasks[s->at].tier > TIER_PROBE;
     if (s->n_extra == 0 && guesses_done && s->strategy == STRATEGY_DEFAULT)
-        for (int class = 0; class < s->shapes->n; class ++)
-            if (s->shapes->classes[class].op == OP_LINEAR)
-                refine_class(s, class);
+        look_around(s);
+    skip_taken(s);
     if (s->n_extra) {
         *out = s->extra[--s->n_extra];
         return true;
     }
-    if (s->at == s->n)
-        return false;
-    struct task *t = guesses_done && s->strategy == STRATEGY_DEFAULT ? neighbour(s) : NULL;
-    if (!t)
-        t = &s->tasks[s->at];
-    t->taken = true;
-    s->n_taken++;
-    *out = *t;
+    if (s->at == s->n || s->tasks[s->at].tier == TIER_REST)
+        return strategy_next(s, out);
+    search_take(s, &s->tasks[s->at]);
+    *out = s->tasks[s->at];
     return true;
 }
 

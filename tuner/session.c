@@ -420,7 +420,7 @@ static bool wants_timing(const struct session *s, const struct task *task, const
     if (task->tier == TIER_FINAL)
         return is_finalist(&s->journal, c, &p->problem);
     const struct trial *t = journal_find(&s->journal, c, p->text);
-    return !(t && t->done) && search_wants(&s->search, c, &p->problem) && search_worth(&s->search, c, sc, p);
+    return !(t && t->done) && search_asks(&s->search, task, sc, p);
 }
 
 /* What cannot be measured again keeps what it has. */
@@ -526,7 +526,6 @@ static void recall(struct session *s)
 
 static fdec_status prepare(struct session *s)
 {
-    static const char *const strategies[] = {"default", "random", "exhaustive"};
     fdec_status st = FDEC_OK;
     try_st(shapes_load(s->o->shapes, &s->shapes));
     try_st(make_work_dir(s));
@@ -534,8 +533,9 @@ static fdec_status prepare(struct session *s)
     try_st(journal_open(&s->facts, &s->journal));
     try_st(ask_roof(s));
     end_worker(s);
-    try_st(journal_session(&s->journal, &(struct session_info){s->o->seed, s->o->budget_s, strategies[s->o->strategy],
-                                                               s->o->shapes, s->o->fresh}));
+    try_st(
+        journal_session(&s->journal, &(struct session_info){s->o->seed, s->o->budget_s, strategy_name(s->o->strategy),
+                                                            s->o->shapes, s->o->fresh}));
     tell(s, "%s, driver %s", s->facts.device.name, s->facts.device.driver);
     tell(s, "read %.1f GB/s, launch %.1f us, cache %.1f MiB", s->facts.read_gbps, s->facts.launch_us,
          (double) s->facts.cache_bytes / (1 << 20));

@@ -4,6 +4,8 @@
  *   main.c     options and subcommands
  *   shapes.c   what to tune: classes of problems, each with the points to measure
  *   search.c   candidates of each class, in the order in which they are worth the budget
+ *   strategy.c the order of those that nobody guessed
+ *   model.c    roofline and occupancy
  *   session.c  the parent: walks the search, one worker per candidate, limits, outcomes, progress; never touches OpenCL
  *   replay.c   the search against a log in place of a device
  *   child.c    a worker as the parent sees it: start, say, hear, kill
@@ -166,15 +168,29 @@ fdec_status journal_end(struct journal *j, struct trial *t, const struct result 
 fdec_status journal_finish(struct journal *j, bool complete); /* on disk when it returns */
 
 /* ---- search ---- */
-enum strategy { STRATEGY_DEFAULT, STRATEGY_RANDOM, STRATEGY_EXHAUSTIVE };
-enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_REST, TIER_FINAL };
+enum strategy { STRATEGY_DEFAULT, STRATEGY_RANDOM, STRATEGY_LOCAL, STRATEGY_HALVING, STRATEGY_EXHAUSTIVE };
+const char *strategy_name(enum strategy strategy);
+bool strategy_parse(const char *text, enum strategy *out);
+
+enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_PROBE, TIER_REST, TIER_FINAL };
 
 struct task { /* one candidate, on every point of one class that it may be timed on */
     int class;
     enum tier tier;
-    int order;  /* within class and tier */
-    bool taken; /* out of its turn */
+    int order;    /* within class and tier */
+    int promise;  /* what the model sees in it, more is better */
+    int n_points; /* only on so many of the cheapest ones; 0: on all */
+    bool taken;
     struct candidate candidate;
+};
+
+enum { BRACKET = 27, RUNGS = 3 };
+
+struct class_state { /* of a strategy */
+    bool has_centre; /* local */
+    struct candidate centre;
+    int n, done, rung; /* halving */
+    struct candidate bracket[BRACKET];
 };
 
 struct search {
@@ -183,9 +199,11 @@ struct search {
     const struct journal *journal;
     enum strategy strategy;
     uint64_t seed;
-    int n, cap, at, n_taken; /* n_taken: of those from `at` on */
-    int turn;                /* the class that looks for a neighbour next */
-    struct task *tasks;      /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
+    bool other_kind[OP_COUNT]; /* candidates of the other kind of device won: they are searched too */
+    int n, cap, at, n_taken;   /* n_taken: of those from `at` on */
+    int turn;                  /* the class that the strategy looks at next */
+    struct task *tasks;        /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
+    struct class_state *states; /* one a class */
     int n_extra, cap_extra;
     struct task *extra; /* of refinement, taken first, from the end */
 };
@@ -199,9 +217,17 @@ int search_left(const struct search *s);
 bool search_final(const struct search *s, struct task *out);
 /* May the candidate be timed here: reject() allows and prune() keeps it, or it is the default. */
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
-/* Is it worth the time, after what is known of it at other points of the class. */
-bool search_worth(const struct search *s, const struct candidate *c, const struct shape_class *sc,
-                  const struct point *p);
+/* Is the task's candidate to be timed there: wanted, and worth it after what is known of it at other points. */
+bool search_asks(const struct search *s, const struct task *t, const struct shape_class *sc, const struct point *p);
+void search_take(struct search *s, struct task *t);
+
+/* Puts the tasks of a class from `from` on, the last in the list, in the strategy's order. */
+void strategy_order(struct search *s, int class, int from);
+/* The next of TIER_REST; false: none is left. */
+bool strategy_next(struct search *s, struct task *out);
+
+/* The share of the roofline that its geometry lets a candidate reach, 0..1. */
+double model_share(const struct problem *p, const struct facts *f, const struct candidate *c);
 
 /* ---- table ---- */
 /* The best right result at a point whose interval excludes the default's time, else the default's own; neighbour (may
