@@ -184,7 +184,7 @@ static int find_cells(const struct journal *j, const char *class_text, struct ce
     int n = 0, kept = 0;
     for (int i = 0; i < j->n_trials; i++) {
         struct cell c = {.winner = &j->trials[i]}; /* carries the problem until the true winner is known */
-        if (strcmp(j->trials[i].class_text, class_text))
+        if (strcmp(j->trials[i].class_text, class_text) || j->trials[i].holdout)
             continue;
         problem_range(&j->trials[i].problem, c.at);
         cells[n++] = c;

@@ -217,6 +217,8 @@ static struct trial *trial_of_line(struct journal *j, const json_t *line, bool *
     problem_print(&p.problem, p.text);
     struct trial *t = journal_trial(j, &c, &p);
     *bad = t == NULL;
+    if (t)
+        t->holdout = json_is_true(json_object_get(line, "holdout"));
     return t;
 }
 
@@ -422,9 +424,12 @@ static json_t *key_line(const struct journal *j, const char *kind, const struct 
     char source[17], config[256];
     source_text(j, t->candidate.kernel, source);
     kernel_print_config(t->candidate.kernel, t->candidate.cfg, config, sizeof config);
-    return json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "line", kind, "kernel", t->candidate.kernel->name, "rev",
-                     (json_int_t) t->candidate.kernel->rev, "source", source, "config", config, "problem",
-                     t->problem_text);
+    json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s}", "line", kind, "kernel", t->candidate.kernel->name, "rev",
+                             (json_int_t) t->candidate.kernel->rev, "source", source, "config", config, "problem",
+                             t->problem_text);
+    if (t->holdout)
+        json_object_set_new(line, "holdout", json_true());
+    return line;
 }
 
 fdec_status journal_facts(struct journal *j, const struct facts *f)
@@ -446,9 +451,10 @@ fdec_status journal_session(struct journal *j, const struct session_info *s)
     return applied ? put(j, line, true) : fail(FDEC_E_MEMORY, "out of memory: a line of the log");
 }
 
-fdec_status journal_begin(struct journal *j, struct trial *t)
+fdec_status journal_begin(struct journal *j, struct trial *t, bool holdout)
 {
     t->open = true;
+    t->holdout = holdout;
     return put(j, key_line(j, "begin", t), true);
 }
 

@@ -28,7 +28,8 @@ static fdec_status find_shapes(struct replay *r)
     if (!r->shapes.classes)
         return fail(FDEC_E_MEMORY, "out of memory: shapes");
     for (int i = 0; i < r->log.n_trials; i++)
-        shapes_add(&r->shapes, &r->log.trials[i].problem);
+        if (!r->log.trials[i].holdout)
+            shapes_add(&r->shapes, &r->log.trials[i].problem);
     return r->shapes.n ? FDEC_OK : fail(FDEC_E_DATA, "%s: nothing was measured", r->o->replay);
 }
 
@@ -84,6 +85,21 @@ static void print_row(const struct replay *r)
     printf("%d,%.4f,%.4f,%.4f\n", r->n_asked, (double) r->n_asked / r->log.n_trials, mean, worst);
 }
 
+/* What the log has becomes known. NULL: out of memory. */
+static struct trial *learn(struct replay *r, const struct trial *logged)
+{
+    struct point p = {.problem = logged->problem};
+    problem_print(&p.problem, p.text);
+    struct trial *t = journal_trial(&r->known, &logged->candidate, &p);
+    if (!t)
+        return NULL;
+    t->failures = logged->failures;
+    t->holdout = logged->holdout;
+    journal_note(&r->known, t, &logged->result);
+    t->done = true;
+    return t;
+}
+
 /* False: out of memory. */
 static bool ask(struct replay *r, const struct task *task)
 {
@@ -94,12 +110,9 @@ static bool ask(struct replay *r, const struct task *task)
         const struct trial *known = journal_find(&r->known, c, p->text), *logged = journal_find(&r->log, c, p->text);
         if ((known && known->done) || !logged || !logged->done || !search_asks(&r->search, task, sc, p))
             continue;
-        struct trial *t = journal_trial(&r->known, c, p);
+        const struct trial *t = learn(r, logged);
         if (!t)
             return false;
-        t->failures = logged->failures;
-        journal_note(&r->known, t, &logged->result);
-        t->done = true;
         r->n_asked++;
         if (!is_good(t))
             continue;
@@ -133,6 +146,11 @@ static fdec_status write_table(struct replay *r)
     snprintf(r->known.version, sizeof r->known.version, "%s", r->log.version);
     r->known.seed = r->log.seed;
     r->known.complete = r->log.complete;
+    for (int i = 0; i < r->log.n_trials; i++) /* they are no part of the search */
+        if (r->log.trials[i].holdout && r->log.trials[i].done && !learn(r, &r->log.trials[i])) {
+            st = fail(FDEC_E_MEMORY, "out of memory: trials");
+            goto out;
+        }
     try_st(build_table(&r->known, &t));
     try_st(table_write(t, r->o->out));
 out:

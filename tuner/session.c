@@ -374,7 +374,7 @@ static bool measure_point(struct session *s, const struct candidate *c, struct p
 {
     struct result r;
     struct trial *t = journal_trial(&s->journal, c, p);
-    if (!t || journal_begin(&s->journal, t) != FDEC_OK)
+    if (!t || journal_begin(&s->journal, t, p->holdout) != FDEC_OK)
         goto broken;
     json_t *answer = ask(s, question(s, c, p, whole, final), MAX(p->best_us, p->drift_us[1]), &r);
     if (answer)
@@ -420,36 +420,53 @@ static bool wants_timing(const struct session *s, const struct task *task, const
     if (task->tier == TIER_FINAL)
         return is_finalist(&s->journal, c, &p->problem);
     const struct trial *t = journal_find(&s->journal, c, p->text);
-    return !(t && t->done) && search_asks(&s->search, task, sc, p);
+    return !(t && t->done && !t->holdout) && search_asks(&s->search, task, sc, p);
 }
 
 /* What cannot be measured again keeps what it has. */
 static bool can_measure(struct session *s, const struct task *task, struct shape_class *sc, struct point *p)
 {
     const bool can = !given_up(s, &task->candidate, sc->text) && make_reference(s, shapes_whole(sc, p));
-    if (!can && task->tier == TIER_FINAL)
-        journal_trial(&s->journal, &task->candidate, p)->result.final = true; /* in memory: it is there already */
-    return can;
+    if (can || task->tier < TIER_FINAL)
+        return can;
+    struct trial *t =
+        journal_trial(&s->journal, &task->candidate, p); /* in memory: so that it is not asked for again */
+    if (!t)
+        s->failed = true;
+    else if (task->tier == TIER_FINAL)
+        t->result.final = true;
+    else
+        t->failures = 2;
+    return false;
 }
 
+/* False: the worker is gone, or none can be had. */
+static bool run_point(struct session *s, const struct task *task, struct shape_class *sc, struct point *p)
+{
+    const bool again = task->tier == TIER_FINAL;
+    char name[512];
+    candidate_print(&task->candidate, name, sizeof name);
+    snprintf(s->doing, sizeof s->doing, "%s%s, %s", again ? "again: " : "", p->text, name);
+    show_progress(s);
+    if (!s->child.pid) {
+        s->n_started += task->tier < TIER_FINAL;
+        if (!start_worker(s))
+            return false;
+    }
+    return measure_point(s, &task->candidate, p, shapes_whole(sc, p), again);
+}
+
+/* On one worker. */
 static void run_task(struct session *s, const struct task *task)
 {
     struct shape_class *sc = &s->shapes.classes[task->class];
-    const struct candidate *c = &task->candidate;
-    const bool final = task->tier == TIER_FINAL;
-    char name[512];
-    bool started = false;
-    candidate_print(c, name, sizeof name);
-    for (int i = 0; i < sc->n_points && !must_stop(s); i++) {
+    bool alive = true;
+    if (task->tier == TIER_HOLDOUT)
+        alive = can_measure(s, task, sc, &sc->holdout) && run_point(s, task, sc, &sc->holdout);
+    for (int i = 0; task->tier != TIER_HOLDOUT && i < sc->n_points && alive && !must_stop(s); i++) {
         struct point *p = &sc->points[i];
-        if (!wants_timing(s, task, sc, p) || !can_measure(s, task, sc, p))
-            continue;
-        snprintf(s->doing, sizeof s->doing, "%s%s, %s", final ? "again: " : "", p->text, name);
-        show_progress(s);
-        if ((!started && !start_worker(s)) || !measure_point(s, c, p, shapes_whole(sc, p), final))
-            break;
-        s->n_started += !started && !final;
-        started = true;
+        if (wants_timing(s, task, sc, p) && can_measure(s, task, sc, p))
+            alive = run_point(s, task, sc, p);
     }
     end_worker(s);
 }
@@ -587,12 +604,15 @@ out:
     return st;
 }
 
-/* The best are measured again when the search has come to its end, or the budget nearly has. False: all is done. */
+/* The best are measured again, and hold-outs, when the search has come to its end, or the budget nearly has. False: all
+ * is done. */
 static bool next_task(struct session *s, struct task *task)
 {
     const double search_share = 0.8; /* of the budget */
     const bool late = s->deadline_ms > 0 && now_ms() > s->begin_ms + search_share * (s->deadline_ms - s->begin_ms);
-    return (late && search_final(&s->search, task)) || search_next(&s->search, task) || search_final(&s->search, task);
+    if (late && (search_final(&s->search, task) || search_holdout(&s->search, task)))
+        return true;
+    return search_next(&s->search, task) || search_final(&s->search, task) || search_holdout(&s->search, task);
 }
 
 int session_run(const struct options *o)

@@ -6,6 +6,7 @@
  *   search.c   candidates of each class, in the order in which they are worth the budget
  *   strategy.c the order of those that nobody guessed
  *   model.c    roofline and occupancy
+ *   holdout.c  a shape between the measured ones
  *   session.c  the parent: walks the search, one worker per candidate, limits, outcomes, progress; never touches OpenCL
  *   replay.c   the search against a log in place of a device
  *   child.c    a worker as the parent sees it: start, say, hear, kill
@@ -60,6 +61,7 @@ struct point {
     char text[PROBLEM_TEXT];
     double best_us;     /* of all candidates so far; 0: none yet */
     double drift_us[2]; /* shortest and longest time of the default, which is timed with every candidate */
+    bool holdout;       /* see holdout.c */
     bool has_reference; /* its file lies in the session's work directory (of shapes_whole alone) */
 };
 
@@ -70,6 +72,7 @@ struct shape_class {
     enum op op;
     int n_points;
     struct point points[MAX_POINTS];
+    struct point holdout; /* none of the points; without a text: not chosen yet */
 };
 
 struct shapes {
@@ -120,6 +123,7 @@ struct trial { /* all that is known of one candidate at one point */
     char problem_text[PROBLEM_TEXT], class_text[PROBLEM_TEXT];
     int failures; /* crashes, hangs, and begins whose end was never written */
     bool open;    /* a begin without its end */
+    bool holdout; /* of a hold-out point: no range of the table comes from it */
     bool done;    /* result is the last end's, and final */
     struct result result;
 };
@@ -163,7 +167,7 @@ struct session_info {
 void journal_note(struct journal *j, struct trial *t, const struct result *r);
 fdec_status journal_facts(struct journal *j, const struct facts *f);
 fdec_status journal_session(struct journal *j, const struct session_info *s);
-fdec_status journal_begin(struct journal *j, struct trial *t); /* on disk when it returns */
+fdec_status journal_begin(struct journal *j, struct trial *t, bool holdout); /* on disk when it returns */
 fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r);
 fdec_status journal_finish(struct journal *j, bool complete); /* on disk when it returns */
 
@@ -172,7 +176,7 @@ enum strategy { STRATEGY_DEFAULT, STRATEGY_RANDOM, STRATEGY_LOCAL, STRATEGY_HALV
 const char *strategy_name(enum strategy strategy);
 bool strategy_parse(const char *text, enum strategy *out);
 
-enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_PROBE, TIER_REST, TIER_FINAL };
+enum tier { TIER_DEFAULT, TIER_EXPECTED, TIER_REFINE, TIER_PROBE, TIER_REST, TIER_FINAL, TIER_HOLDOUT };
 
 struct task { /* one candidate, on every point of one class that it may be timed on */
     int class;
@@ -215,6 +219,8 @@ bool search_next(struct search *s, struct task *out);
 int search_left(const struct search *s);
 /* A candidate that is to be measured again, and longer, at the points where it is_finalist(). False: none is left. */
 bool search_final(const struct search *s, struct task *out);
+/* What is to be timed at the hold-out point of a class. False: nothing is left. */
+bool search_holdout(const struct search *s, struct task *out);
 /* May the candidate be timed here: reject() allows and prune() keeps it, or it is the default. */
 bool search_wants(const struct search *s, const struct candidate *c, const struct problem *p);
 /* Is the task's candidate to be timed there: wanted, and worth it after what is known of it at other points. */
