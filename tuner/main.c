@@ -95,7 +95,7 @@ static int build_command(const char *log, const char *out)
     struct journal j = {.fd = -1};
     struct table *t = NULL;
     fdec_status st = FDEC_OK;
-    try_st(journal_read(log, &j));
+    try_st(journal_read(log, false, &j));
     try_st(build_table(&j, &t));
     try_st(table_write(t, out));
     if (j.n_stale)

@@ -162,7 +162,12 @@ int replay_run(const struct options *o)
 {
     struct replay r = {.o = o, .known = {.fd = -1}};
     fdec_status st = FDEC_OK;
-    try_st(journal_read(o->replay, &r.log));
+    try_st(journal_read(o->replay, true, &r.log));
+    if (o->out && r.log.n_stale) {
+        st = fail(FDEC_E_DATA, "%s: %d lines are of kernels that have changed since: no table can be made of them",
+                  o->replay, r.log.n_stale);
+        goto out;
+    }
     try_st(find_shapes(&r));
     find_anchors(&r);
     r.known.facts = r.log.facts;

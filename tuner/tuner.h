@@ -132,7 +132,7 @@ struct journal {
     char path[1024];
     int fd; /* -1: only read */
     struct facts facts;
-    bool has_facts, complete;
+    bool has_facts, complete, keep_stale;
     uint64_t seed;
     char version[32];
     uint64_t sources[MAX_KERNELS]; /* hash of each kernel's source, by index in kernels[] */
@@ -146,8 +146,9 @@ struct journal {
 
 /* Where journals lie, made when it is not there. */
 fdec_status journal_dir(char *buf, size_t n);
-/* Reads a journal; damaged lines are told on standard error and dropped. */
-fdec_status journal_read(const char *path, struct journal *j);
+/* Reads a journal; damaged lines are told on standard error and dropped. keep_stale: lines of kernels that have changed
+ * since count like the others, as far as there still is such a configuration: for what does not run them. */
+fdec_status journal_read(const char *path, bool keep_stale, struct journal *j);
 /* The journal of a device, locked against a second tuner, created if there is none, cut after its last whole line. */
 fdec_status journal_open(const struct facts *f, struct journal *j);
 void journal_close(struct journal *j);

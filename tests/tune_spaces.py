@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""tune_spaces.py - how soon the tuner's search finds what is best, on spaces that were measured whole
+
+    tune_spaces.py FLASHDEC-TUNE LOG.jsonl.xz...
+
+Each log holds every valid configuration of one shape (tests/spaces/README.md says how it was made). The search is
+replayed against it from 100 seeds. After a tenth of the evaluations the median of what the default strategy knows has to
+be within 5 % of the best, and better than what random search knows. Prints the curves that docs/tuning.md shows."""
+import csv
+import io
+import json
+import lzma
+import os
+import subprocess
+import sys
+import tempfile
+
+SEEDS = range(1, 101)
+SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.50)
+STRATEGIES = ("default", "local", "halving", "random")
+
+
+def quantile(sorted_values, q):
+    return sorted_values[min(int(q * len(sorted_values)), len(sorted_values) - 1)]
+
+
+class Space:
+    """What a log says: costs over the default's time; right but too slow to be timed counts as valid."""
+
+    def __init__(self, path):
+        self.name = os.path.basename(path).split(".")[0]
+        self.text = lzma.open(path).read()
+        ends = [json.loads(line) for line in self.text.splitlines() if b'"line":"end"' in line]
+        self.problem = ends[0]["problem"]
+        ok = [end for end in ends if end["outcome"] == "ok"]
+        self.n_valid = len(ok) + sum(end["outcome"] == "slow" for end in ends)
+        costs = [end.get("ratio_ppm", 1000000) / 1e6 for end in ok]
+        self.gain = 1 / min(costs)
+        self.default_rank = sum(cost < 1 for cost in costs) / self.n_valid
+
+
+def slowdowns(tune, log, strategy, seed, counts):
+    """The slowdown against the best of the log after each number of evaluations."""
+    run = subprocess.run([tune, "--replay", log, "--strategy", strategy, "--seed", str(seed)], check=True,
+                         stdout=subprocess.PIPE, text=True)
+    rows = [(int(row["measurements"]), float(row["mean_slowdown"])) for row in csv.DictReader(io.StringIO(run.stdout))]
+    return [[s for n, s in rows if n <= max(count, rows[0][0])][-1] for count in counts]
+
+
+def check(tune, path, scratch):
+    space = Space(path)
+    log = os.path.join(scratch, space.name + ".jsonl")
+    with open(log, "wb") as f:
+        f.write(space.text)
+    print(f"\n{space.name}: {space.problem}, {space.n_valid} valid configurations; {100 * space.default_rank:.0f} % of "
+          f"them are faster than the default, the best {space.gain:.2f} times")
+    print("| slowdown after that share: median (quartiles) | " + " | ".join(f"{share:.0%}" for share in SHARES) + " |")
+    print("|---" * (len(SHARES) + 1) + "|")
+    counts = [int(share * space.n_valid) for share in SHARES]
+    at_a_tenth = {}
+    for strategy in STRATEGIES:
+        runs = [slowdowns(tune, log, strategy, seed, counts) for seed in SEEDS]
+        columns = [sorted(column) for column in zip(*runs)]
+        at_a_tenth[strategy] = quantile(columns[SHARES.index(0.10)], 0.5)
+        print(f"| {strategy} | " + " | ".join(
+            f"{quantile(c, 0.5):.2f} ({quantile(c, 0.25):.2f}..{quantile(c, 0.75):.2f})" for c in columns) + " |")
+    wrong = []
+    if space.n_valid < 500:
+        wrong.append("fewer than 500 valid configurations")
+    if space.default_rank <= 0.20:
+        wrong.append("the default is among the best 20 %")
+    if at_a_tenth["default"] > 1.05:
+        wrong.append("not within 5 % of the best after a tenth of the evaluations")
+    if at_a_tenth["default"] >= at_a_tenth["random"]:
+        wrong.append("no better than random search")
+    for text in wrong:
+        print(f"FAIL: {space.name}: {text}", file=sys.stderr)
+    return not wrong
+
+
+def main():
+    tune, paths = sys.argv[1], sys.argv[2:]
+    with tempfile.TemporaryDirectory() as scratch:
+        good = [check(tune, path, scratch) for path in paths]
+    return 0 if len(good) >= 3 and all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
