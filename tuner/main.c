@@ -15,6 +15,7 @@ static const char usage[] =
     "       flashdec-tune build LOG --out TABLE\n"
     "       flashdec-tune check TABLE\n"
     "       flashdec-tune diff TABLE TABLE\n"
+    "       flashdec-tune verify TABLE [--budget SECONDS]\n"
     "\n"
     "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
     "\n"
@@ -24,7 +25,7 @@ static const char usage[] =
     "                    qwen2.5-7b, opt-6.7b, chatglm2-6b; with :TYPE for weights of another type than f16, and\n"
     "                    :TYPE:packed for packed ones), a model MODEL.gguf, or a file with one problem a line, as\n"
     "                    FLASHDEC_RECORD makes one (default: stories260k)\n"
-    "  --budget SECONDS  time to spend; 0: until everything has been measured (default: 60)\n"
+    "  --budget SECONDS  time to spend; 0: until everything has been measured (default: 60; verify: 20)\n"
     "  --strategy S      default: best guesses first, then points around the crossings, then neighbours of what\n"
     "                    wins, else by a model of the device; local: descents from many starts; halving: many at\n"
     "                    the cheapest shape, few at all; random; exhaustive: all that is valid, in order\n"
@@ -42,6 +43,9 @@ static const char usage[] =
     "build LOG --out TABLE   makes a table from a log of measurements; the same log gives the same bytes\n"
     "check TABLE             validates a table and prints what is in it\n"
     "diff TABLE TABLE        prints what the second one has otherwise than the first\n"
+    "verify TABLE            measures as many of its entries again as the budget allows, winners over the default "
+    "first;\n"
+    "                        status 1 when one is wrong or slower than the default\n"
     "\n"
     "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
     "Exit status: 0 success, 1 failure, 2 usage.\n";
@@ -132,7 +136,7 @@ out:
 
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"merge", "verify", "export", "report", "model"};
+    static const char *const later[] = {"merge", "export", "report", "model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -147,6 +151,11 @@ static int subcommand(int argc, char **argv, const struct options *o)
         if (argc != 3)
             return bad_usage("diff needs two TABLEs");
         return diff_command((const char *const[]){argv[1], argv[2]});
+    }
+    if (!strcmp(argv[0], "verify")) {
+        if (argc != 2)
+            return bad_usage("verify needs one TABLE");
+        return verify_run(o, argv[1]);
     }
     for (size_t i = 0; i < ARRAY_LEN(later); i++)
         if (!strcmp(argv[0], later[i]))
@@ -202,7 +211,7 @@ static int parse_option(int key, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.shapes = "stories260k", .budget_s = 60, .seed = 1, .build_s = 120, .first_s = 60, .run_s = 2};
+    struct options o = {.shapes = "stories260k", .budget_s = -1, .seed = 1, .build_s = 120, .first_s = 60, .run_s = 2};
     if (argc == 3 && !strcmp(argv[1], "--worker")) /* how the parent starts its workers */
         return worker_main(argv[2]);
     for (int key; (key = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
@@ -210,6 +219,9 @@ int main(int argc, char **argv)
         if (status >= 0)
             return status;
     }
+    const bool verifies = optind < argc && !strcmp(argv[optind], "verify");
+    if (o.budget_s < 0)
+        o.budget_s = verifies ? 20 : 60;
     if (optind < argc)
         return subcommand(argc - optind, argv + optind, &o);
     return o.replay ? replay_run(&o) : session_run(&o);

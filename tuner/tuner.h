@@ -7,7 +7,9 @@
  *   strategy.c the order of those that nobody guessed
  *   model.c    roofline and occupancy
  *   holdout.c  a shape between the measured ones
- *   session.c  the parent: walks the search, one worker per candidate, limits, outcomes, progress; never touches OpenCL
+ *   session.c  a tuning run: walks the search, one worker per candidate, then makes the table
+ *   parent.c   the process that drives workers: limits, outcomes, signals, progress; never touches OpenCL
+ *   verify.c   a table measured again on this device
  *   replay.c   the search against a log in place of a device
  *   child.c    a worker as the parent sees it: start, say, hear, kill
  *   worker.c   the exec'ed process that touches OpenCL: builds, checks, times
@@ -130,7 +132,7 @@ struct trial { /* all that is known of one candidate at one point */
 
 struct journal {
     char path[1024];
-    int fd; /* -1: only read */
+    int fd; /* -1: only read, or in memory: what is written is not kept */
     struct facts facts;
     bool has_facts, complete, keep_stale;
     uint64_t seed;
@@ -151,6 +153,8 @@ fdec_status journal_dir(char *buf, size_t n);
 fdec_status journal_read(const char *path, bool keep_stale, struct journal *j);
 /* The journal of a device, locked against a second tuner, created if there is none, cut after its last whole line. */
 fdec_status journal_open(const struct facts *f, struct journal *j);
+/* One in memory alone, for a device. What its log on disk says of rates and cache is taken over. */
+void journal_in_memory(const struct facts *f, struct journal *j);
 void journal_close(struct journal *j);
 /* The trial of a key, made when there is none. NULL: out of memory. */
 struct trial *journal_trial(struct journal *j, const struct candidate *c, const struct point *p);
@@ -280,6 +284,7 @@ struct options {
 };
 int session_run(const struct options *o); /* exit status */
 int replay_run(const struct options *o);
+int verify_run(const struct options *o, const char *table);
 
 /* What a worker and a reference must agree on: the same inputs for the same problem. */
 struct workload_spec;
