@@ -39,6 +39,7 @@ static const char help[] =
     "          --rounds R     samples of everything, 1..1001 (15)\n"
     "          --seconds S    no further round after S seconds of them (no limit)\n"
     "          --no-peers     do not time other libraries\n"
+    "          --without-table  time what the library would choose without a table beside it, where that differs\n"
     "          --help  --version\n"
     "\n"
     "Exit status: 0 success, 1 failure or wrong result, 2 usage. See flashdec-bench(1).\n";
@@ -54,7 +55,7 @@ static const struct {
 enum { BATCH, HEADS, KV_HEADS, HEAD_DIM, V_HEAD_DIM, CONTEXT, CONTEXTS, Q_LEN, WINDOW, PAGE_SIZE,
        LAYOUT, KV, V_TYPE, SCHEME, M, N, K, WEIGHTS,
        PACKED, GLU, SWEEP, SVG, CLBLAST_TUNED, ACT,
-       ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, HELP, VERSION, N_OPTIONS };
+       ROWS, COLS, IMPL, DEVICE, ROUNDS, SECONDS, JSON, NO_PEERS, WITHOUT_TABLE, HELP, VERSION, N_OPTIONS };
 
 /* A number has a range, a word a list of values ("": any text), a switch neither. */
 static struct flag {
@@ -96,6 +97,7 @@ static struct flag {
     [SECONDS]   = {"seconds", EVERY, .max = INT32_MAX},
     [JSON]      = {.name = "json", .commands = EVERY},
     [NO_PEERS]  = {.name = "no-peers", .commands = EVERY},
+    [WITHOUT_TABLE] = {.name = "without-table", .commands = EVERY},
     [HELP]      = {.name = "help", .commands = EVERY},
     [VERSION]   = {.name = "version", .commands = EVERY},
 };
@@ -335,6 +337,7 @@ static fdec_status bench_open(struct bench *b)
     b->seconds = (double) flags[SECONDS].number;
     b->json = flags[JSON].given;
     b->peers = !flags[NO_PEERS].given;
+    b->without_table = flags[WITHOUT_TABLE].given;
     if (flags[SVG].given) /* not after minutes of measuring */
         try_st(plot_ready());
     try_st(session_open(flags[DEVICE].word, &b->session));

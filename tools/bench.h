@@ -10,7 +10,7 @@
 #include "measure.h"
 #include "workload.h"
 
-enum { MAX_ROUNDS = 1001, MAX_PEERS = 4, MAX_RUNNERS = 1 + MAX_PEERS };
+enum { MAX_ROUNDS = 1001, MAX_PEERS = 6, MAX_RUNNERS = 1 + MAX_PEERS };
 
 struct bench {
     struct session session;
@@ -19,6 +19,7 @@ struct bench {
     int rounds;
     double seconds; /* no round begins later than that after the first; 0: no limit */
     bool json, peers, clblast_tuned;
+    bool without_table; /* the library's own choice without a table is timed beside the table's */
     int n_printed;
     unsigned n_runs; /* operand sets take turns over all that run, or one would find what the one before has read */
     double last_us;  /* median of the last problem; 0: it was not timed */
@@ -55,6 +56,7 @@ struct point {
 /* Problems that are timed in the same rounds: one, or those of a sweep, which share the operands of the largest. */
 struct sitting {
     struct bench *bench;
+    const char *family; /* NULL, or what the choice is restricted to */
     struct workload *workload;
     int n_sets;
     int n_points;
@@ -117,9 +119,11 @@ fdec_status plot_sweep(const struct sitting *s, const char *path);
 /* Adds to the point what is installed, can do its problem, and gives the right result. What fails is left out and told
  * on standard error. */
 void peers_add(struct point *pt);
+/* The library itself with the analytic rule alone, where that chooses otherwise than the table. */
+void untuned_add(struct point *pt);
 void peers_close(struct sitting *s); /* what the points shared; their runners are gone */
 /* Takes a runner on the workload's operands in, if its result is right; else destroys it. kind: its bit in left_out. */
-enum peer { PEER_CLBLAST_NK, PEER_CLBLAST_KN, PEER_CLBLAST_GEMV, PEER_OPENBLAS, PEER_NAIVE };
+enum peer { PEER_CLBLAST_NK, PEER_CLBLAST_KN, PEER_CLBLAST_GEMV, PEER_OPENBLAS, PEER_NAIVE, PEER_UNTUNED };
 void peer_take(struct point *pt, enum peer kind, const struct runner *r);
 /* Tells once in a sitting that a peer is not timed. */
 void peer_left_out(struct sitting *s, enum peer kind, const char *name, const char *why);

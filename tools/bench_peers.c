@@ -5,8 +5,10 @@
  *   openblas             linear f32 on CPU devices (bench_openblas.c)
  *   naive three-kernel   attention with one query token: scores, softmax and values through memory, contiguous cache
  *
- * Each is checked before it is timed: the first two work on the workload's operands and are held to its reference and
- * bound; the last has operands of its own, and a sample of its outputs is computed in double. */
+ *   without table        the library itself, by its analytic rule
+ *
+ * Each is checked before it is timed: all but one work on the workload's operands and are held to its reference and
+ * bound; the naive one has operands of its own, and a sample of its outputs is computed in double. */
 #include "bench.h"
 #include "bench_naive.h"
 #include <float.h>
@@ -260,6 +262,58 @@ out:
     peer_left_out(pt->sitting, PEER_NAIVE, name, fdec_last_error());
     if (s)
         naive_destroy(s);
+}
+
+/* ---- the library without a table ---- */
+
+struct untuned {
+    struct point *pt;
+    fdec_plan *plan;
+};
+
+static fdec_status untuned_run(void *self, int set)
+{
+    const struct untuned *u = self;
+    struct workload *w = u->pt->sitting->workload;
+    if (u->pt->problem.op == OP_LINEAR)
+        workload_take_rows(w, u->pt->problem.linear.m);
+    return workload_run(w, u->plan, set, NULL);
+}
+
+static void untuned_destroy(void *self)
+{
+    struct untuned *u = self;
+    fdec_plan_destroy(&u->plan);
+    free(u);
+}
+
+static bool same_choice(const struct choice *a, const struct choice *b)
+{
+    return a->kernel == b->kernel && !memcmp(a->cfg, b->cfg, (size_t) kernel_n_params(a->kernel) * sizeof *a->cfg);
+}
+
+void untuned_add(struct point *pt)
+{
+    static const char name[] = "without table";
+    struct sitting *s = pt->sitting;
+    const struct want want = {.family = s->family, .no_table = true};
+    fdec_status st = FDEC_OK;
+    struct untuned *u = calloc(1, sizeof *u);
+    try_alloc(u);
+    u->pt = pt;
+    try_st(plan_create_problem(s->bench->session.ctx, &pt->problem, &want, &u->plan));
+    if (same_choice(pt->choice, &plan_pick(u->plan, &pt->problem, &(struct geometry){0})->choice)) {
+        untuned_destroy(u);
+        return;
+    }
+    peer_take(
+        pt, PEER_UNTUNED,
+        &(struct runner){.name = name, .run = untuned_run, .destroy = untuned_destroy, .self = u, .n_sets = s->n_sets});
+    return;
+out:
+    peer_left_out(s, PEER_UNTUNED, name, fdec_last_error());
+    if (u)
+        untuned_destroy(u);
 }
 
 /* ---- all of them ---- */

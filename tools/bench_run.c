@@ -159,10 +159,10 @@ out:
     return st;
 }
 
-static fdec_status plan_point(struct point *pt, const char *family)
+static fdec_status plan_point(struct point *pt)
 {
     fdec_status st = FDEC_OK;
-    const struct want want = {.family = family};
+    const struct want want = {.family = pt->sitting->family};
     try_st(plan_create_problem(pt->sitting->bench->session.ctx, &pt->problem, &want, &pt->plan));
     pt->choice = &plan_pick(pt->plan, &pt->problem, &(struct geometry){0})->choice;
     pt->bytes = problem_bytes(&pt->problem);
@@ -181,7 +181,9 @@ static fdec_status check_point(struct point *pt)
     problem_print(&pt->problem, text);
     if (!pt->right)
         fprintf(stderr, "flashdec-bench: %s: wrong result: %s\n", text, why);
-    else if (pt->sitting->bench->peers)
+    else if (pt->sitting->bench->without_table)
+        untuned_add(pt);
+    if (pt->right && pt->sitting->bench->peers)
         peers_add(pt);
 out:
     return st;
@@ -198,11 +200,12 @@ enum outcome sitting_open(struct bench *b, const struct problem *problems, int n
     try_alloc(s);
     try_alloc(s->points = calloc((size_t) n, sizeof *s->points));
     s->bench = b;
+    s->family = family;
     for (s->n_points = 0; s->n_points < n; s->n_points++) {
         at = s->n_points;
         s->points[at].sitting = s;
         s->points[at].problem = problems[at];
-        try_st(plan_point(&s->points[at], family));
+        try_st(plan_point(&s->points[at]));
     }
     refused = false;
     try_st(make_workload(s));

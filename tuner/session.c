@@ -137,6 +137,19 @@ static fdec_status default_path(const struct device *d, char *path, size_t n)
     return made ? FDEC_OK : fail(FDEC_E_DATA, "%s: cannot create its directory: %s", path, strerror(errno));
 }
 
+/* What the table says nothing of, because the time was up. */
+static void tell_not_reached(const struct session *s)
+{
+    for (int c = 0; c < s->shapes.n; c++) {
+        const struct shape_class *sc = &s->shapes.classes[c];
+        int n = 0;
+        for (int i = 0; i < sc->n_points; i++)
+            n += winner_at(&s->journal, &sc->points[i].problem, NULL, NULL) == NULL;
+        if (n)
+            session_tell(s, "not reached: %d of the %d points of %s", n, sc->n_points, sc->text);
+    }
+}
+
 static fdec_status write_table(struct session *s, bool complete)
 {
     struct table *t = NULL;
@@ -156,6 +169,7 @@ static fdec_status write_table(struct session *s, bool complete)
     session_tell(s, "%d entries; %d candidates tried, %d measurements in %.0f s%s", t->n_entries, s->n_started,
                  s->n_timed, (now_ms() - s->begin_ms) * 1e-3,
                  complete ? "" : "; incomplete: more time would try more candidates");
+    tell_not_reached(s);
     session_tell_drift(s);
     session_tell(s, "table: %s", path);
 out:
