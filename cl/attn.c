@@ -229,6 +229,29 @@ static void define(const struct problem *p, fdec_scheme scheme, char *opt)
            type_name(a->out_type), (int) scheme);
 }
 
+/* The merge knows partials alone: it is the same for all schemes, types of the cache and configurations. */
+static bool merge_apart(const struct problem *p, int launch, const char *style, char *opt)
+{
+    const struct attn_problem *a = &p->attn;
+    if (launch == 1)
+        append(opt, MAX_DEFINES,
+               " -DATTN_MERGE -D%s -DHEAD_DIM=%d -DV_DIM=%d -DK_TYPE=f32 -DV_TYPE=f32 -DQ_TYPE=f32 -DOUT_TYPE=%s "
+               "-DSCHEME=%d",
+               style, a->v_head_dim, a->v_head_dim, type_name(a->out_type), (int) FDEC_SCHEME_UNIFIED);
+    return launch == 1;
+}
+
+static bool vec_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+{
+    return merge_apart(p, launch, d->float_lanes >= 16 ? "WIDTH=16" : "WIDTH=8", opt);
+}
+
+static bool wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+{
+    (void) d;
+    return merge_apart(p, launch, "WG=1 -DCHUNK=1", opt);
+}
+
 static void define_unified(const struct problem *p, char *opt)
 {
     define(p, FDEC_SCHEME_UNIFIED, opt);
@@ -271,7 +294,7 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = PARAM(SPAN, 0, 1),                                 \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                          \
-    .reject = vec_reject, .prune = vec_prune, .geometry = vec_geometry
+    .reject = vec_reject, .prune = vec_prune, .apart = vec_apart, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \
     .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
@@ -279,7 +302,7 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
                [WG_PARTS] = PARAM(PARTS, 4, 2, 8),                                                                     \
                [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \
                [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                   \
-    .reject = wg_reject, .prune = wg_prune, .geometry = wg_geometry
+    .reject = wg_reject, .prune = wg_prune, .apart = wg_apart, .geometry = wg_geometry
 
 const struct kernel attn_vec_unified = {
     .name = "attn/vec-unified", .family = "unified", .define = define_unified, .expect = vec_expect, VEC_COMMON};

@@ -35,7 +35,7 @@
  *
  * K_TYPE, V_TYPE (f32, f16, bf16, q8_0), Q_TYPE, OUT_TYPE (f32, f16, bf16), HEAD_DIM, V_DIM, SCHEME (fdec_scheme): the
  * problem.
- * vec: WIDTH, ROWS, TILE, PREFETCH; wg: WG, TILE, CHUNK. */
+ * vec: WIDTH, ROWS, TILE, PREFETCH; wg: WG, TILE, CHUNK. ATTN_MERGE: launch 2 alone, with WIDTH or WG. */
 #if !defined(HEAD_DIM) || !defined(V_DIM) || !defined(K_TYPE) || !defined(V_TYPE) || !defined(Q_TYPE) || \
     !defined(OUT_TYPE) || !defined(SCHEME)
 #error "attn.cl needs HEAD_DIM, V_DIM, K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE and SCHEME"
@@ -385,13 +385,17 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
     }
 }
 
+/* ---- launch 1 ---- */
+
+#ifndef ATTN_MERGE
 #ifdef WG
 #include "attn_wg.cl"
 #else
 #include "attn_vec.cl"
 #endif
+#else
 
-/* ---- launch 2: one group per row ---- */
+/* ---- launch 2, compiled apart: one group per row ---- */
 
 kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
@@ -402,3 +406,4 @@ kernel void attn_merge(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int
     if (i < s.n_tokens)
         finish_row(&a, &s, i, h, row * n_splits, get_local_id(0), get_local_size(0));
 }
+#endif

@@ -47,13 +47,20 @@ static const char *stored_reject(const struct problem *p, const struct device *d
     return why ? why : common_reject(p, d, wg, local_bytes);
 }
 
-static void add_define(const struct problem *p, char *opt, const char *variant, int prepare_wg)
+static void add_define(const struct problem *p, char *opt, const char *variant)
 {
     const struct linear_problem *l = &p->linear;
     append(opt, MAX_DEFINES, " -D%s -DX_TYPE=%s -DW_TYPE=%s -DY_TYPE=%s -DGLU=%u -DSTATS=%d", variant,
            type_name(l->x_type), type_name(l->w_type), type_name(l->y_type), l->glu, l->stats);
-    if (prepare_wg)
-        append(opt, MAX_DEFINES, " -DPREPARE_WG=%d", prepare_wg);
+}
+
+/* Launch 0 of all variants is the same for all configurations and weights. */
+static bool prepare_apart(const struct problem *p, int launch, int prepare_wg, char *opt)
+{
+    if (launch == 0)
+        append(opt, MAX_DEFINES, " -DLINEAR_PREPARE=%d -DX_TYPE=%s -DW_TYPE=f32 -DY_TYPE=f32 -DGLU=0 -DSTATS=0",
+               prepare_wg, type_name(p->linear.x_type));
+    return launch == 0;
 }
 
 /* One work-item per output; the local size is small enough for any device. */
@@ -85,7 +92,19 @@ static struct geometry product(const struct problem *p, int prepare_wg, int mr, 
 
 /* ---- CPUs: one work-item per group ------------------------------------------------------------------------------- */
 
-enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = 64 };
+enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = LINEAR_WG_PREPARE };
+
+static bool vec_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+{
+    (void) d;
+    return prepare_apart(p, launch, VEC_PREPARE_WG, opt);
+}
+
+static bool wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+{
+    (void) d;
+    return prepare_apart(p, launch, WG_PREPARE_WG, opt);
+}
 
 /* Enough groups to even out the cores, no more than there are tiles of so many rows, or records. */
 static size_t vec_groups(const struct problem *p, const struct device *d, int rows)
@@ -128,7 +147,7 @@ static double vec_gemv_expect(const struct problem *p, const struct device *d, i
 
 static void vec_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC -DMR=1", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_VEC -DMR=1");
 }
 
 static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -143,6 +162,7 @@ const struct kernel linear_vec_gemv = {
     .family = "gemv",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_vec"},
+    .apart = vec_apart,
     .params = {[GEMV_WIDTH] = PARAM(WIDTH, 8, 16), [GEMV_NR] = PARAM(NR, 1, 2, 4, 8)},
     .reject = vec_gemv_reject,
     .prune = vec_gemv_prune,
@@ -189,7 +209,7 @@ static double vec_flat_expect(const struct problem *p, const struct device *d, i
 
 static void vec_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_VEC");
 }
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -205,6 +225,7 @@ const struct kernel linear_vec_flat = {
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_vec"},
+    .apart = vec_apart,
     .params = {[FLAT_WIDTH] = PARAM(WIDTH, 8, 16),
                [FLAT_MR] = PARAM(MR, 2, 3, 4, 6, 8),
                [FLAT_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
@@ -267,7 +288,7 @@ static double vec_gemm_expect(const struct problem *p, const struct device *d, i
 
 static void vec_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16");
 }
 
 const struct kernel linear_vec_gemm = {
@@ -277,6 +298,7 @@ const struct kernel linear_vec_gemm = {
     .family = "gemm",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_panel"},
+    .apart = vec_apart,
     .params = {[PANEL_MR] = PARAM(MR, 3, 4, 6, 8), [PANEL_NV] = PARAM(NV, 1, 2, 3, 4), [PANEL_KT] = PARAM(KT, 256)},
     .reject = vec_gemm_reject,
     .prune = vec_gemm_prune,
@@ -321,7 +343,7 @@ static double vec_panel_expect(const struct problem *p, const struct device *d, 
 
 static void vec_panel_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16", VEC_PREPARE_WG);
+    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16");
 }
 
 const struct kernel linear_vec_panel = {
@@ -331,6 +353,7 @@ const struct kernel linear_vec_panel = {
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_panel"},
+    .apart = vec_apart,
     .params = {[PANEL_MR] = PARAM(MR, 2, 3, 4, 6, 8),
                [PANEL_NV] = PARAM(NV, 1, 2, 3, 4),
                [PANEL_KT] = PARAM(KT, 256, 1024),
@@ -371,7 +394,7 @@ static double wg_gemv_expect(const struct problem *p, const struct device *d, in
 
 static void wg_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_GEMV", WG_PREPARE_WG);
+    add_define(p, opt, "LINEAR_WG_GEMV");
 }
 
 static struct geometry wg_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -388,6 +411,7 @@ const struct kernel linear_wg_gemv = {
     .family = "gemv",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_gemv", "linear_after"},
+    .apart = wg_apart,
     .params = {[WGV_WG] = PARAM(WG, 32, 64, 128, 256), [WGV_NR] = PARAM(NR, 1, 2, 4), [WGV_MR] = PARAM(MR, 1, 2, 4)},
     .reject = wg_gemv_reject,
     .prune = wg_gemv_prune,
@@ -443,7 +467,7 @@ static double wg_flat_expect(const struct problem *p, const struct device *d, in
 
 static void wg_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_FLAT", WG_PREPARE_WG);
+    add_define(p, opt, "LINEAR_WG_FLAT");
 }
 
 static struct geometry wg_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -470,6 +494,7 @@ const struct kernel linear_wg_flat = {
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_flat", "linear_after"},
+    .apart = wg_apart,
     .params = {[WGF_TM] = PARAM(TM, 1, 2, 4, 8, 16, 32, 64),
                [WGF_TN] = PARAM(TN, 32, 64, 128),
                [WGF_TK] = PARAM(TK, 16, 32, 64),
@@ -515,7 +540,7 @@ static double wg_gemm_expect(const struct problem *p, const struct device *d, in
 
 static void wg_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_GEMM", WG_PREPARE_WG);
+    add_define(p, opt, "LINEAR_WG_GEMM");
 }
 
 static struct geometry wg_gemm_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -533,6 +558,7 @@ const struct kernel linear_wg_gemm = {
     .family = "gemm",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_gemm", "linear_after"},
+    .apart = wg_apart,
     .params = {[TILE_TILE] = PARAM(TILE, 16, 32, 64, 128), [TILE_R] = PARAM(R, 4, 8), [TILE_TK] = PARAM(TK, 8, 16, 32)},
     .reject = wg_gemm_reject,
     .prune = wg_gemm_prune,

@@ -14,6 +14,7 @@
  *   LINEAR_VEC    linear_vec.cl    CPUs: dot products of vectors along K
  *   LINEAR_PANEL  linear_panel.cl  CPUs: outer products with panels of 16 rows, packed once, or tile by tile
  *   LINEAR_WG_*   linear_wg.cl     GPUs
+ *   LINEAR_PREPARE                 launch 0 of all of these, with its work-items
  *   LINEAR_START                   y = bias + residual, to which CLBlast adds x W^T
  * and what the class fixes: X_TYPE, W_TYPE, Y_TYPE by name (load.h); GLU 0 none, 1 SiLU, 2 GELU by tanh, 3 by erf;
  * STATS 1: records of each tile of 256 columns of y as well. On CPUs by the work-item that has just made them, which
@@ -228,13 +229,13 @@ INLINE int share_of(int n, size_t group, size_t groups)
 
 /* ---- x ----------------------------------------------------------------------------------------------------------- */
 
-#ifdef PREPARE_WG
+#ifdef LINEAR_PREPARE
 /* work[t] = x[t], or x[t] / sqrt(mean(x[t]^2) + eps) * norm: a group per token. */
-__attribute__((reqd_work_group_size(PREPARE_WG, 1, 1)))
+__attribute__((reqd_work_group_size(LINEAR_PREPARE, 1, 1)))
 kernel void linear_prepare(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    local float part[PREPARE_WG];
+    local float part[LINEAR_PREPARE];
     const int item = get_local_id(0);
     global const X_T *x = a.x + get_group_id(0) * (size_t) a.k;
     global float *to = a.work + get_group_id(0) * (size_t) LINEAR_X_STRIDE(a.k);
@@ -242,12 +243,12 @@ kernel void linear_prepare(LINEAR_ARGS)
     if (a.norm) {
         float sum[16] = {0.0f};
         const int whole = a.k / 16 * 16;
-        for (int i = item * 16; i < whole; i += PREPARE_WG * 16)
+        for (int i = item * 16; i < whole; i += LINEAR_PREPARE * 16)
             UNROLL for (int l = 0; l < 16; l++) {
                 const float v = GET(X_TYPE, x + i + l);
                 sum[l] = fma(v, v, sum[l]);
             }
-        for (int i = whole + item; i < a.k; i += PREPARE_WG) {
+        for (int i = whole + item; i < a.k; i += LINEAR_PREPARE) {
             const float v = GET(X_TYPE, x + i);
             sum[0] = fma(v, v, sum[0]);
         }
@@ -257,11 +258,11 @@ kernel void linear_prepare(LINEAR_ARGS)
         part[item] = sum[0];
         barrier(CLK_LOCAL_MEM_FENCE);
         float total = 0.0f;
-        ROLL for (int i = 0; i < PREPARE_WG; i++)
+        ROLL for (int i = 0; i < LINEAR_PREPARE; i++)
             total += part[i];
         factor = 1.0f / sqrt(total / a.k + a.eps);
     }
-    for (int i = item; i < a.k; i += PREPARE_WG) {
+    for (int i = item; i < a.k; i += LINEAR_PREPARE) {
         const float v = GET(X_TYPE, x + i);
         to[i] = a.norm ? v * factor * a.norm[i] : v;
     }

@@ -10,6 +10,8 @@
  * few sets of a cache, with those of W, and push each other out of it. */
 #define LINEAR_X_STRIDE(k) ((((k) + 15) / 16 | 1) * 16)
 
+#define LINEAR_WG_PREPARE 64 /* work-items of a GPU's linear_prepare and linear_after */
+
 #define LINEAR_BUFFERS(X) \
     X(const X_T, x)        /* [M, K] */ \
     X(const W_T, w)        /* [N, K], or all weights in panels: linear_panel.cl */ \

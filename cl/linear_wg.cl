@@ -216,11 +216,11 @@ kernel void linear_wg_flat(LINEAR_ARGS)
 
 #if STATS
 /* 16 items per record. */
-__attribute__((reqd_work_group_size(PREPARE_WG, 1, 1)))
+__attribute__((reqd_work_group_size(LINEAR_WG_PREPARE, 1, 1)))
 kernel void linear_after(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    local uint part[PREPARE_WG];
+    local uint part[LINEAR_WG_PREPARE];
     const size_t tiles = (a.n + STATS_TILE - 1) / STATS_TILE, id = get_global_id(0) / 16;
     const size_t token = min(id / tiles, (size_t) a.m - 1);
     struct tile_stats s;

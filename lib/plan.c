@@ -25,30 +25,45 @@ static void release_ready(struct ready *r, int n_sets)
     free(r->busy);
 }
 
+static fdec_status make_kernels(const fdec_plan *plan, struct ready *r, int launch, cl_program program)
+{
+    const char *entry = r->choice.kernel->entry[launch];
+    cl_int err = CL_SUCCESS;
+    for (int s = 0; s < plan->n_sets && !err; s++)
+        r->sets[s][launch] = clCreateKernel(program, entry, &err);
+    return err ? fail(FDEC_E_DEVICE, "clCreateKernel(%s): %s (%d)", entry, cl_error_name(err), (int) err) : FDEC_OK;
+}
+
+static fdec_status make_launch(fdec_plan *plan, struct ready *r, int launch, cl_program *common)
+{
+    const struct kernel *k = r->choice.kernel;
+    const bool is_apart = program_is_apart(plan->ctx, k, &plan->problem, launch);
+    cl_program own = NULL, *program = is_apart ? &own : common;
+    fdec_status st = FDEC_OK;
+    if (!*program)
+        try_st(program_get(plan->ctx, k, &plan->problem, r->choice.cfg, launch, program));
+    st = make_kernels(plan, r, launch, *program);
+out:
+    if (own)
+        clReleaseProgram(own);
+    return st;
+}
+
 static fdec_status make_ready(fdec_plan *plan, struct ready *r)
 {
     fdec_status st = FDEC_OK;
-    cl_program program = NULL;
-    cl_int err;
-    const struct kernel *k = r->choice.kernel;
+    cl_program common = NULL;
     r->sets = calloc((size_t) plan->n_sets, sizeof *r->sets);
     r->busy = calloc((size_t) plan->n_sets, sizeof *r->busy);
     try_alloc(r->sets);
     try_alloc(r->busy);
-    try_st(program_get(plan->ctx, k, &plan->problem, r->choice.cfg, &program));
-    for (int s = 0; s < plan->n_sets; s++) {
+    for (int s = 0; s < plan->n_sets; s++)
         atomic_flag_clear(&r->busy[s]);
-        for (int i = 0; i < count_entries(k); i++) {
-            r->sets[s][i] = clCreateKernel(program, k->entry[i], &err);
-            if (err) {
-                st = fail(FDEC_E_DEVICE, "clCreateKernel(%s): %s (%d)", k->entry[i], cl_error_name(err), (int) err);
-                goto out;
-            }
-        }
-    }
+    for (int i = 0; i < count_entries(r->choice.kernel); i++)
+        try_st(make_launch(plan, r, i, &common));
 out:
-    if (program)
-        clReleaseProgram(program);
+    if (common)
+        clReleaseProgram(common);
     return st;
 }
 

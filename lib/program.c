@@ -8,15 +8,19 @@
 
 enum { MAX_OPTIONS = 2 * MAX_DEFINES, MAX_LOG = 4000 };
 
-void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg, char *buf,
-                     size_t n)
+void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
+                     int launch, char *buf, size_t n)
 {
     char defines[MAX_DEFINES] = "";
     device_defines(d, defines, sizeof defines);
     snprintf(buf, n, PROGRAM_OPTIONS "%s", defines);
+    defines[0] = 0;
+    if (k->apart && k->apart(p, d, launch, defines)) {
+        append(buf, n, "%s", defines);
+        return;
+    }
     for (int i = 0; i < kernel_n_params(k); i++)
         append(buf, n, " -D%s=%d", k->params[i].name, cfg[i]);
-    defines[0] = 0;
     if (k->define)
         k->define(p, defines);
     append(buf, n, "%s", defines);
@@ -204,10 +208,17 @@ out:
     return st;
 }
 
-fdec_status program_get(fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg, cl_program *out)
+bool program_is_apart(const fdec_ctx *ctx, const struct kernel *k, const struct problem *p, int launch)
+{
+    char defines[MAX_DEFINES] = "";
+    return k->apart && k->apart(p, &ctx->device, launch, defines);
+}
+
+fdec_status program_get(fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg, int launch,
+                        cl_program *out)
 {
     char options[MAX_OPTIONS];
-    program_options(k, p, &ctx->device, cfg, options, sizeof options);
+    program_options(k, p, &ctx->device, cfg, launch, options, sizeof options);
     return program_build(ctx, k->source, options, out);
 }
 

@@ -15,10 +15,11 @@ struct fdec_ctx;
  * remarks that float16 by value has another ABI with AVX-512. Errors are shown as ever. */
 #define PROGRAM_OPTIONS "-cl-std=CL1.2 -w"
 
-/* The program of one variant in one configuration for one class. Retained by the context's memory cache; release it
- * with clReleaseProgram. Thread-safe. */
+/* The program of a launch of one variant in one configuration for one class: the same for all launches but those that
+ * are compiled apart. Retained by the context's memory cache; release it with clReleaseProgram. Thread-safe. */
 fdec_status program_get(struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, const int *cfg,
-                        cl_program *out);
+                        int launch, cl_program *out);
+bool program_is_apart(const struct fdec_ctx *ctx, const struct kernel *k, const struct problem *p, int launch);
 
 /* The folder whose sources replace the built-in ones (FLASHDEC_CL_DIR), NULL: none. What is learnt of such sources is
  * never kept on disk. */
@@ -33,7 +34,8 @@ fdec_status program_build(struct fdec_ctx *ctx, const struct source *src, const 
 bool cache_load(struct fdec_ctx *ctx, const char *name, const char *text, void *data, size_t n);
 void cache_store(struct fdec_ctx *ctx, const char *name, const char *text, const void *data, size_t n);
 
-/* Options of a variant: its -D list, what the class fixes, the device's capabilities. buf of 2 * MAX_DEFINES bytes. */
+/* Options of a launch: the device's capabilities, the variant's -D list and what the class fixes, or what the launch has
+ * of its own. buf of 2 * MAX_DEFINES bytes. */
 void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
-                     char *buf, size_t n);
+                     int launch, char *buf, size_t n);
 #endif
