@@ -33,6 +33,10 @@ struct table_entry {
     double default_us;             /* the analytic default's median at the same point, in the same run */
     double error_ratio;            /* worst error over its bound when checked, <= 1 */
     double family_us[N_FAMILIES];  /* linear: best median of each family at the point, 0: none; own: > 0 */
+    struct {                       /* a shape in the range that no range was made from */
+        int64_t at[N_RANGES];
+        double median_us, best_us; /* this entry's kernel there, and the best of it, the default, the next entry's; 0: none */
+    } holdout;
 };
 
 /* Per [N, K, type]: M < m1 is `gemv`, M < m2 is `flat`, the rest `gemm`. m1 is where the entry after the last

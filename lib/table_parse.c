@@ -163,6 +163,31 @@ out:
     return st;
 }
 
+static fdec_status parse_holdout(json_t *o, struct table_entry *e)
+{
+    fdec_status st = FDEC_OK;
+    const char *const *names = problem_range_names(e->op);
+    json_t *at;
+    json_int_t median_ns, best_ns;
+    size_t n = 0;
+    unpack(o, "{s:o,s:I,s:I}", "at", &at, "median_ns", &median_ns, "best_ns", &best_ns);
+    for (int i = 0; i < N_RANGES; i++) {
+        const json_t *v = names[i] ? json_object_get(at, names[i]) : NULL;
+        if (names[i] && !json_is_integer(v))
+            return fail(FDEC_E_DATA, "holdout: at: %s is no number", names[i]);
+        e->holdout.at[i] = v ? json_integer_value(v) : 1;
+        n += v != NULL;
+    }
+    if (json_object_size(at) != n)
+        return fail(FDEC_E_DATA, "holdout: at has a number that %s does not have", operations[e->op].name);
+    take_thousandths(e->holdout.median_us, median_ns);
+    take_thousandths(e->holdout.best_us, best_ns);
+    if (e->holdout.median_us == 0)
+        st = fail(FDEC_E_DATA, "holdout: median_ns is 0");
+out:
+    return st;
+}
+
 static fdec_status parse_class(const char *text, struct table_entry *e)
 {
     struct problem p;
@@ -180,16 +205,19 @@ static fdec_status parse_entry(json_t *o, struct table_entry *e)
 {
     fdec_status st = FDEC_OK;
     const char *class, *kernel, *family;
-    json_t *range, *config, *at, *family_ns = NULL;
+    json_t *range, *config, *at, *family_ns = NULL, *holdout = NULL;
     json_int_t rev, median_ns, ci95_ns, samples, default_ns, error_ppm;
-    unpack(o, "{s:s,s:o,s:s,s:I,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s?o}", "class", &class, "range", &range, "kernel",
+    unpack(o, "{s:s,s:o,s:s,s:I,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s?o,s?o}", "class", &class, "range", &range, "kernel",
            &kernel, "rev", &rev, "family", &family, "config", &config, "at", &at, "median_ns", &median_ns, "ci95_ns",
-           &ci95_ns, "samples", &samples, "default_ns", &default_ns, "error_ppm", &error_ppm, "family_ns", &family_ns);
+           &ci95_ns, "samples", &samples, "default_ns", &default_ns, "error_ppm", &error_ppm, "family_ns", &family_ns,
+           "holdout", &holdout);
     try_st(parse_class(class, e));
     try_st(parse_range(range, at, e));
     try_st(parse_config(config, e));
     if (family_ns)
         try_st(parse_family_times(family_ns, e));
+    if (holdout)
+        try_st(parse_holdout(holdout, e));
     take(e->kernel, kernel);
     take(e->family, family);
     take_number(e->rev, rev, UINT32_MAX);

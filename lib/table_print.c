@@ -132,6 +132,18 @@ static const char *wrong_times(const struct table_entry *e, bool modelled)
     return NULL;
 }
 
+static const char *wrong_holdout(const struct table_entry *e)
+{
+    if (e->holdout.median_us == 0)
+        return NULL;
+    for (int i = 0; i < N_RANGES; i++)
+        if (e->holdout.at[i] < e->lo[i] || e->holdout.at[i] >= e->hi[i])
+            return "the hold-out is outside the range";
+    if (!is_between(e->holdout.best_us, 1e-3, max_us) || !is_between(e->holdout.median_us, e->holdout.best_us, max_us))
+        return "a time of the hold-out is out of range, or less than the best";
+    return NULL;
+}
+
 static const char *wrong_entry(const struct table_entry *e, bool modelled)
 {
     enum op op;
@@ -141,6 +153,7 @@ static const char *wrong_entry(const struct table_entry *e, bool modelled)
         return "the kernel or its family has a malformed name";
     const char *why = wrong_range(e);
     why = why ? why : wrong_config(e);
+    why = why ? why : wrong_holdout(e);
     return why ? why : wrong_times(e, modelled);
 }
 
@@ -330,6 +343,16 @@ static json_t *json_device(const struct table_device *d)
                      "launch_ns", (json_int_t) thousandths(d->launch_us));
 }
 
+static json_t *json_holdout(const struct table_entry *e)
+{
+    const char *const *names = problem_range_names(e->op);
+    json_t *at = json_object();
+    for (int i = 0; i < N_RANGES && names[i]; i++)
+        json_object_set_new(at, names[i], json_integer(e->holdout.at[i]));
+    return json_pack("{s:o,s:I,s:I}", "at", at, "median_ns", (json_int_t) thousandths(e->holdout.median_us), "best_ns",
+                     (json_int_t) thousandths(e->holdout.best_us));
+}
+
 static json_t *json_entry(const struct table_entry *e)
 {
     const char *const *names = problem_range_names(e->op);
@@ -353,6 +376,8 @@ static json_t *json_entry(const struct table_entry *e)
             json_object_set_new(times, family_names[i], json_integer(thousandths(e->family_us[i])));
         json_object_set_new(o, "family_ns", times);
     }
+    if (o && e->holdout.median_us > 0)
+        json_object_set_new(o, "holdout", json_holdout(e));
     return o;
 }
 

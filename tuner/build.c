@@ -5,8 +5,8 @@
  * default; else the default. What cannot be told from the best gives way to the neighbouring point's choice, then to
  * the simpler. The winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
  * is known beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a
- * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged; an entry keeps
- * the figures of its lowest point. */
+ * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the last
+ * M before another family; an entry keeps the figures of its lowest point. */
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -234,6 +234,44 @@ static bool rows_agree(const struct cell *cells, int a0, int a1, int b0, int b1)
 
 /* ---- the table ---- */
 
+static bool is_choice_of(const struct table_entry *e, const struct candidate *c)
+{
+    bool is = !strcmp(e->kernel, c->kernel->name);
+    for (int i = 0; i < e->n_config && is; i++)
+        is = e->config[i].value == c->cfg[i];
+    return is;
+}
+
+/* The entry whose range has the point; NULL: none. */
+static struct table_entry *entry_with(struct table *t, const char *class_text, const int64_t at[N_RANGES])
+{
+    for (int i = 0; i < t->n_entries; i++) {
+        struct table_entry *e = &t->entries[i];
+        bool inside = !strcmp(e->class_text, class_text);
+        for (int axis = 0; axis < N_RANGES; axis++)
+            inside = inside && at[axis] >= e->lo[axis] && at[axis] < e->hi[axis];
+        if (inside)
+            return e;
+    }
+    return NULL;
+}
+
+/* A trial at a hold-out point: where it is that of the entry which has the point, what it costs over the best there. */
+static void set_holdout(const struct journal *j, const struct trial *t, struct table *table)
+{
+    int64_t at[N_RANGES];
+    struct field f;
+    problem_range(&t->problem, at);
+    struct table_entry *e = entry_with(table, t->class_text, at);
+    if (!e || !usable(j, t) || !is_choice_of(e, &t->candidate) || !find_field(j, &t->problem, &f))
+        return;
+    const struct trial *best = best_of(&f, NULL, false);
+    const double ratio = cost_of(t, f.standard).middle / cost_of(best, f.standard).middle;
+    memcpy(e->holdout.at, at, sizeof at);
+    e->holdout.median_us = t->result.median_us;
+    e->holdout.best_us = t->result.median_us / MAX(ratio, 1);
+}
+
 static bool push_entry(struct table *t, const struct table_entry *e)
 {
     if (t->n_entries == TABLE_MAX_ENTRIES)
@@ -302,13 +340,22 @@ static bool add_row(const struct journal *j, const char *class_text, const struc
     return true;
 }
 
+/* Of a linear layer: does the next M go to another family? Such a point keeps an entry of its own, so that the table has
+ * the times of both families on both sides of the crossing. */
+static bool borders_crossing(const struct cell *cells, int n, int i)
+{
+    return cells[i].winner->problem.op == OP_LINEAR && i + 1 < n &&
+           strcmp(cells[i].winner->candidate.kernel->family, cells[i + 1].winner->candidate.kernel->family) != 0;
+}
+
 static bool add_class(const struct journal *j, const char *class_text, struct cell *cells, struct table *t)
 {
     const int n = find_cells(j, class_text, cells);
     for (int begin = 0; begin < n;) {
         const int end = row_end(cells, n, begin);
         int last = begin, next = end; /* last: the first cell of the last row that agrees with this one */
-        while (next < n && rows_agree(cells, begin, end, next, row_end(cells, n, next))) {
+        while (next < n && !borders_crossing(cells, n, next) &&
+               rows_agree(cells, begin, end, next, row_end(cells, n, next))) {
             last = next;
             next = row_end(cells, n, next);
         }
@@ -375,6 +422,9 @@ fdec_status build_table(const struct journal *j, struct table **out)
     device.launch_us = j->facts.launch_us;
     table_device_of(&device, &t->device);
     try_st(add_classes(j, cells, t));
+    for (int i = 0; i < j->n_trials; i++)
+        if (j->trials[i].holdout)
+            set_holdout(j, &j->trials[i], t);
     try_st(add_denied(j, t));
     try_st(table_derive_crossings(t));
     *out = t;

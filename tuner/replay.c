@@ -19,7 +19,7 @@ struct replay {
     struct shapes shapes;
     struct search search;
     struct anchor anchors[MAX_CLASSES][MAX_POINTS]; /* of the points in shapes */
-    int n_asked;
+    int n_asked, n_there;                           /* n_there: in the log, hold-outs aside */
 };
 
 static fdec_status find_shapes(struct replay *r)
@@ -28,8 +28,10 @@ static fdec_status find_shapes(struct replay *r)
     if (!r->shapes.classes)
         return fail(FDEC_E_MEMORY, "out of memory: shapes");
     for (int i = 0; i < r->log.n_trials; i++)
-        if (!r->log.trials[i].holdout)
+        if (!r->log.trials[i].holdout) {
             shapes_add(&r->shapes, &r->log.trials[i].problem);
+            r->n_there++;
+        }
     return r->shapes.n ? FDEC_OK : fail(FDEC_E_DATA, "%s: nothing was measured", r->o->replay);
 }
 
@@ -82,7 +84,7 @@ static void print_row(const struct replay *r)
 {
     double worst;
     const double mean = slowdown(r, &worst);
-    printf("%d,%.4f,%.4f,%.4f\n", r->n_asked, (double) r->n_asked / r->log.n_trials, mean, worst);
+    printf("%d,%.4f,%.4f,%.4f\n", r->n_asked, (double) r->n_asked / r->n_there, mean, worst);
 }
 
 /* What the log has becomes known. NULL: out of memory. */

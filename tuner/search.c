@@ -105,11 +105,14 @@ static int rank_of(const struct shape_class *sc, const struct point *p)
 
 bool search_asks(const struct search *s, const struct task *t, const struct shape_class *sc, const struct point *p)
 {
-    const bool probes = t->tier == TIER_PROBE &&
-                        !t->candidate.kernel->reject(&p->problem, &s->facts->device, t->candidate.cfg) &&
-                        kept_for(s, &t->candidate, &p->problem, true);
-    return (probes || search_wants(s, &t->candidate, &p->problem)) &&
-           (t->n_points == 0 || rank_of(sc, p) < t->n_points) && !is_behind(s, &t->candidate, sc, p);
+    const struct candidate *c = &t->candidate;
+    if (c->kernel->reject(&p->problem, &s->facts->device, c->cfg))
+        return false;
+    if (t->m)
+        return p->problem.linear.m == t->m;
+    const bool probes = t->tier == TIER_PROBE && kept_for(s, c, &p->problem, true);
+    return (probes || search_wants(s, c, &p->problem)) && (t->n_points == 0 || rank_of(sc, p) < t->n_points) &&
+           !is_behind(s, c, sc, p);
 }
 
 static bool wanted_somewhere(const struct search *s, const struct shape_class *sc, const struct candidate *c)
@@ -317,8 +320,9 @@ void search_end(struct search *s)
 {
     free(s->tasks);
     free(s->extra);
+    free(s->sides);
     free(s->states);
-    s->tasks = s->extra = NULL;
+    s->tasks = s->extra = s->sides = NULL;
     s->states = NULL;
 }
 
@@ -341,8 +345,18 @@ static bool push_extra(struct search *s, int class, const struct candidate *c)
     return push(&s->extra, &s->n_extra, &s->cap_extra, &t);
 }
 
+static void push_untried(struct search *s, int class, const struct point *p, const struct candidate *c)
+{
+    const struct task t = {.class = class, .tier = TIER_REFINE, .m = p->problem.linear.m, .candidate = *c};
+    for (int i = 0; i < s->n_sides; i++)
+        if (s->sides[i].class == class && s->sides[i].m == t.m && candidate_equal(&s->sides[i].candidate, c))
+            return;
+    if (!journal_find(s->journal, c, p->text) && push(&s->sides, &s->n_sides, &s->cap_sides, &t))
+        push(&s->extra, &s->n_extra, &s->cap_extra, &t);
+}
+
 /* Between neighbouring points whose winners are of different families: a point in the middle, and both winners and the
- * default to be timed there. */
+ * default to be timed there; where there is no middle, each winner on the other side of the crossing. */
 static void refine_class(struct search *s, int class)
 {
     struct shape_class *sc = &s->shapes->classes[class];
@@ -356,8 +370,13 @@ static void refine_class(struct search *s, int class)
         const int64_t below = mid.linear.m, above = sorted[i + 1]->problem.linear.m;
         const struct trial *a = winner_at(s->journal, &sorted[i]->problem, NULL, NULL);
         const struct trial *b = winner_at(s->journal, &sorted[i + 1]->problem, NULL, NULL);
-        if (!a || !b || !strcmp(a->candidate.kernel->family, b->candidate.kernel->family) || above - below < 2)
+        if (!a || !b || !strcmp(a->candidate.kernel->family, b->candidate.kernel->family))
             continue;
+        if (above - below < 2) {
+            push_untried(s, class, sorted[i], &b->candidate);
+            push_untried(s, class, sorted[i + 1], &a->candidate);
+            continue;
+        }
         struct candidate c;
         mid.linear.m = (below + above) / 2;
         if (!shapes_add(s->shapes, &mid))

@@ -39,6 +39,12 @@ static void summary_entry(const struct table_entry *e, FILE *f)
     fprintf(f, "    %-18s %s  %.3f us", range, code, e->median_us);
     if (e->default_us > 0)
         fprintf(f, ", default %.3f us (%.2fx)", e->default_us, e->default_us / e->median_us);
+    if (e->holdout.median_us > 0) {
+        const char *const *names = problem_range_names(e->op);
+        const int axis = names[1] ? 1 : 0;
+        fprintf(f, "; held out at %s=%lld: %.2f of the best", names[axis], (long long) e->holdout.at[axis],
+                e->holdout.median_us / e->holdout.best_us);
+    }
     fputc('\n', f);
 }
 
@@ -52,15 +58,44 @@ static long long largest_m(const struct table *t, const char *class_text)
     return m;
 }
 
+static void summary_family(const struct table_entry *e, int family, const char *end, FILE *f)
+{
+    e->family_us[family] > 0 ? fprintf(f, "%s %.3f us%s", table_family_name(family), e->family_us[family], end)
+                             : fprintf(f, "%s not timed%s", table_family_name(family), end);
+}
+
+/* "9 (8: gemv 90.1 us, flat 92.0 us; 9: gemv 99.3 us, flat 92.2 us)": the two families below and at the crossing. */
+static void summary_side(const struct table *t, const char *class_text, int64_t m, int below, int above, FILE *f)
+{
+    const struct table_entry *before = NULL, *at = NULL;
+    for (int i = 0; i < t->n_entries && m; i++) {
+        const struct table_entry *e = &t->entries[i];
+        if (strcmp(e->class_text, class_text))
+            continue;
+        before = e->hi[0] == m ? e : before;
+        at = e->lo[0] == m ? e : at;
+    }
+    if (!at) {
+        fprintf(f, "not crossed up to %lld", largest_m(t, class_text));
+        return;
+    }
+    fprintf(f, "%lld (", (long long) m);
+    for (const struct table_entry *const *e = (const struct table_entry *const[]){before, at, NULL}; *e || e[1]; e++)
+        if (*e) {
+            fprintf(f, "%s%lld: ", *e == at && before ? "; " : "", (long long) (*e)->point[0]);
+            summary_family(*e, below, ", ", f);
+            summary_family(*e, above, "", f);
+        }
+    fprintf(f, ")");
+}
+
 static void summary_crossing(const struct table *t, const struct table_crossing *c, FILE *f)
 {
-    const long long last = largest_m(t, c->class_text);
     fprintf(f, "    M1 ");
-    c->m1 ? fprintf(f, "%lld (gemv %.3f us, flat %.3f us)", (long long) c->m1, c->m1_gemv_us, c->m1_flat_us)
-          : fprintf(f, "not crossed up to %lld", last);
+    summary_side(t, c->class_text, c->m1, FAMILY_GEMV, FAMILY_FLAT, f);
     fprintf(f, ", M2 ");
-    c->m2 ? fprintf(f, "%lld (flat %.3f us, gemm %.3f us)\n", (long long) c->m2, c->m2_flat_us, c->m2_gemm_us)
-          : fprintf(f, "not crossed up to %lld\n", last);
+    summary_side(t, c->class_text, c->m2, FAMILY_FLAT, FAMILY_GEMM, f);
+    fputc('\n', f);
 }
 
 void table_summary(const struct table *t, FILE *f)

@@ -189,6 +189,7 @@ struct task { /* one candidate, on every point of one class that it may be timed
     int order;    /* within class and tier */
     int promise;  /* what the model sees in it, more is better */
     int n_points; /* only on so many of the cheapest ones; 0: on all */
+    int64_t m;    /* only there, though it be pruned; 0: wherever it is wanted */
     bool taken;
     struct candidate candidate;
 };
@@ -215,6 +216,8 @@ struct search {
     struct class_state *states; /* one a class */
     int n_extra, cap_extra;
     struct task *extra; /* of refinement, taken first, from the end */
+    int n_sides, cap_sides;
+    struct task *sides; /* what has been asked for at one M alone: once, whatever came of it */
 };
 
 fdec_status search_begin(struct search *s);
