@@ -35,3 +35,10 @@ const char *cl_error_name(cl_int err)
             return names[i].name;
     return "unknown OpenCL error";
 }
+
+bool cl_error_ends_context(cl_int err)
+{
+    const cl_int illegal_access = -9999; /* NVIDIA's */
+    return err == CL_DEVICE_NOT_AVAILABLE || err == CL_INVALID_CONTEXT || err == CL_INVALID_COMMAND_QUEUE ||
+           err == illegal_access;
+}

@@ -31,7 +31,7 @@ static fdec_status make_kernels(const fdec_plan *plan, struct ready *r, int laun
     cl_int err = CL_SUCCESS;
     for (int s = 0; s < plan->n_sets && !err; s++)
         r->sets[s][launch] = clCreateKernel(program, entry, &err);
-    return err ? fail(FDEC_E_DEVICE, "clCreateKernel(%s): %s (%d)", entry, cl_error_name(err), (int) err) : FDEC_OK;
+    return err ? fail_cl_text(err, "clCreateKernel(%s): %s (%d)", entry, cl_error_name(err), (int) err) : FDEC_OK;
 }
 
 static fdec_status make_launch(fdec_plan *plan, struct ready *r, int launch, cl_program *common)

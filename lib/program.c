@@ -66,8 +66,8 @@ static fdec_status build(fdec_ctx *ctx, cl_program program, const char *name, co
     if (!clGetProgramBuildInfo(program, ctx->device_id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) && n < 64 << 20 &&
         (text = calloc(1, n + 1)))
         clGetProgramBuildInfo(program, ctx->device_id, CL_PROGRAM_BUILD_LOG, n, text, NULL);
-    const fdec_status st = fail(FDEC_E_DEVICE, "clBuildProgram(%s, %s): %s (%d)\n%.*s", name, options,
-                                cl_error_name(err), (int) err, MAX_LOG / 4, text ? text : "");
+    const fdec_status st = fail_cl_text(err, "clBuildProgram(%s, %s): %s (%d)\n%.*s", name, options, cl_error_name(err),
+                                        (int) err, MAX_LOG / 4, text ? text : "");
     free(text);
     return st;
 }

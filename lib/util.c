@@ -14,27 +14,47 @@
 
 /* Per thread, like errno: a failed creation has no object to keep its text in. */
 static _Thread_local char error_text[2048];
+static _Thread_local cl_int error_code; /* behind it; CL_SUCCESS: none */
 
 const char *fdec_last_error(void)
 {
     return error_text;
 }
 
-fdec_status fail(fdec_status st, const char *format, ...)
+cl_int last_cl_error(void)
+{
+    return error_code;
+}
+
+__attribute__((format(printf, 2, 0))) static void set_error(cl_int err, const char *format, va_list ap)
 {
     char text[sizeof error_text]; /* the arguments may point into error_text */
+    vsnprintf(text, sizeof text, format, ap);
+    memcpy(error_text, text, sizeof text);
+    error_code = err;
+}
+
+fdec_status fail(fdec_status st, const char *format, ...)
+{
     va_list ap;
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    set_error(CL_SUCCESS, format, ap);
     va_end(ap);
-    memcpy(error_text, text, sizeof text);
     return st;
+}
+
+fdec_status fail_cl_text(cl_int err, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    set_error(err, format, ap);
+    va_end(ap);
+    return err == CL_OUT_OF_HOST_MEMORY || err == CL_MEM_OBJECT_ALLOCATION_FAILURE ? FDEC_E_MEMORY : FDEC_E_DEVICE;
 }
 
 fdec_status fail_cl(cl_int err, const char *call)
 {
-    const bool memory = err == CL_OUT_OF_HOST_MEMORY || err == CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    return fail(memory ? FDEC_E_MEMORY : FDEC_E_DEVICE, "%.200s: %s (%d)", call, cl_error_name(err), (int) err);
+    return fail_cl_text(err, "%.200s: %s (%d)", call, cl_error_name(err), (int) err);
 }
 
 const char *fdec_status_name(fdec_status st)

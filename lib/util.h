@@ -25,8 +25,14 @@ static inline int64_t round_up(int64_t a, int64_t b)
 __attribute__((format(printf, 2, 3))) fdec_status fail(fdec_status st, const char *format, ...);
 /* The same for an OpenCL error: FDEC_E_MEMORY for the allocation failures, else FDEC_E_DEVICE. */
 fdec_status fail_cl(cl_int err, const char *call);
+/* fail_cl with a text of one's own. */
+__attribute__((format(printf, 2, 3))) fdec_status fail_cl_text(cl_int err, const char *format, ...);
+/* The OpenCL error behind the thread's last failure; CL_SUCCESS: it was none of OpenCL's. */
+cl_int last_cl_error(void);
 /* "CL_OUT_OF_RESOURCES"; "unknown OpenCL error" for numbers nobody gave a name. */
 const char *cl_error_name(cl_int err);
+/* After it a context is of no use any more. */
+bool cl_error_ends_context(cl_int err);
 
 /* The only hidden jumps: they set `st` and go to the label `out`. */
 #define require(who, cond)                                                                                             \

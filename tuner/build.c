@@ -397,12 +397,13 @@ static fdec_status add_denied(const struct journal *j, struct table *t)
         if (!j->wrong[k])
             continue;
         int i = 0;
-        while (j->trials[i].candidate.kernel != kernels[k] || j->trials[i].result.outcome != OUT_WRONG)
+        while (j->trials[i].candidate.kernel != kernels[k] || !outcome_is_wrong(j->trials[i].result.outcome))
             i++;
         struct table_denied *d = &t->denied[t->n_denied++];
         snprintf(d->kernel, sizeof d->kernel, "%s", kernels[k]->name);
         d->rev = kernels[k]->rev;
-        snprintf(d->reason, sizeof d->reason, "wrong result: %.48s", j->trials[i].problem_text);
+        snprintf(d->reason, sizeof d->reason, "%s: %.44s", outcome_name(j->trials[i].result.outcome),
+                 j->trials[i].problem_text);
     }
     return FDEC_OK;
 }

@@ -21,8 +21,16 @@
 
 enum { WORKER_FD = 3, EXIT_WAIT_MS = 1000 };
 
+/* A candidate that asks for more memory than there is fails, and the machine lives. */
+static void limit_address_space(uint64_t bytes)
+{
+    const struct rlimit limit = {(rlim_t) bytes, (rlim_t) bytes};
+    if (bytes)
+        setrlimit(RLIMIT_AS, &limit);
+}
+
 /* In the forked child; only async-signal-safe calls, except setenv: the parent has one thread. */
-static void become_worker(pid_t parent, int fd, const char *device, const char *work)
+static void become_worker(pid_t parent, int fd, const char *device, const char *work, uint64_t limit_bytes)
 {
     char errors[1100];
     const struct rlimit no_core = {0, 0};
@@ -31,6 +39,7 @@ static void become_worker(pid_t parent, int fd, const char *device, const char *
     if (getppid() != parent) /* it died before prctl */
         _exit(1);
     setrlimit(RLIMIT_CORE, &no_core);
+    limit_address_space(limit_bytes);
     for (int sig = 1; sig < NSIG; sig++)
         signal(sig, SIG_DFL);
     snprintf(errors, sizeof errors, "%s/worker.err", work);
@@ -49,7 +58,7 @@ static void become_worker(pid_t parent, int fd, const char *device, const char *
     _exit(1);
 }
 
-fdec_status child_start(struct child *c, const char *device, const char *work)
+fdec_status child_start(struct child *c, const char *device, const char *work, uint64_t limit_bytes)
 {
     int fds[2];
     c->n = 0;
@@ -57,7 +66,7 @@ fdec_status child_start(struct child *c, const char *device, const char *work)
         return fail(FDEC_E_DEVICE, "socketpair: %s", strerror(errno));
     const pid_t parent = getpid(), pid = fork();
     if (pid == 0)
-        become_worker(parent, fds[1], device, work);
+        become_worker(parent, fds[1], device, work, limit_bytes);
     close(fds[1]);
     if (pid < 0) {
         close(fds[0]);

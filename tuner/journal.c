@@ -30,16 +30,25 @@ enum { JOURNAL_MAX_BYTES = 512 << 20, SUM_TAIL = 26 }; /* ,"sum":"0123456789abcd
 
 static const char *const outcome_names[OUT_COUNT] = {
     [OUT_OK] = "ok",
-    [OUT_BUILD_FAILED] = "build failed",
-    [OUT_BUILD_TIMEOUT] = "build timeout",
+    [OUT_CONSTRAINT] = "constraint",
+    [OUT_COMPILE_ERROR] = "compile error",
+    [OUT_COMPILE_TIMEOUT] = "compile timeout",
     [OUT_CRASH] = "crash",
     [OUT_HANG] = "hang",
     [OUT_MEMORY] = "out of memory",
-    [OUT_WRONG] = "wrong",
+    [OUT_LOST] = "device lost",
+    [OUT_WRONG] = "wrong result",
+    [OUT_UNSTABLE] = "non-deterministic",
     [OUT_ERROR] = "error",
     [OUT_SLOW] = "slow",
     [OUT_STOPPED] = "stopped",
 };
+
+/* As older logs have them. */
+static const struct {
+    const char *name;
+    enum outcome outcome;
+} former_names[] = {{"build failed", OUT_COMPILE_ERROR}, {"build timeout", OUT_COMPILE_TIMEOUT}, {"wrong", OUT_WRONG}};
 
 const char *outcome_name(enum outcome o)
 {
@@ -53,7 +62,22 @@ bool outcome_parse(const char *text, enum outcome *o)
             *o = (enum outcome) i;
             return true;
         }
+    for (size_t i = 0; text && i < ARRAY_LEN(former_names); i++)
+        if (!strcmp(text, former_names[i].name)) {
+            *o = former_names[i].outcome;
+            return true;
+        }
     return false;
+}
+
+bool outcome_is_wrong(enum outcome o)
+{
+    return o == OUT_WRONG || o == OUT_UNSTABLE;
+}
+
+bool outcome_is_fatal(enum outcome o)
+{
+    return o == OUT_CRASH || o == OUT_HANG || o == OUT_COMPILE_TIMEOUT || o == OUT_LOST;
 }
 
 /* Of the text that the worker will compile: the embedded one, or what FLASHDEC_CL_DIR puts in its place. */
@@ -174,11 +198,11 @@ void journal_note(struct journal *j, struct trial *t, const struct result *r)
     if (r->outcome == OUT_STOPPED && t->done) /* a second measurement that was not finished takes nothing away */
         return;
     t->result = *r;
-    if (r->outcome == OUT_CRASH || r->outcome == OUT_HANG || r->outcome == OUT_BUILD_TIMEOUT)
+    if (outcome_is_fatal(r->outcome))
         t->done = ++t->failures >= 2;
     else
         t->done = r->outcome != OUT_STOPPED;
-    if (r->outcome == OUT_WRONG)
+    if (outcome_is_wrong(r->outcome))
         j->wrong[index_of(t->candidate.kernel)] = true;
 }
 

@@ -85,6 +85,14 @@ static double seconds_left(const struct session *s)
     return MAX(MIN(left, pace), 0) * 1e-3;
 }
 
+static int n_failed(const struct session *s)
+{
+    int n = 0;
+    for (int i = 0; i < OUT_COUNT; i++)
+        n += i != OUT_OK && i != OUT_SLOW && i != OUT_STOPPED ? s->n_by_outcome[i] : 0;
+    return n;
+}
+
 void session_progress(struct session *s)
 {
     const double every_ms = s->terminal ? 200 : 10e3;
@@ -94,11 +102,7 @@ void session_progress(struct session *s)
     const double left = MIN(seconds_left(s), 359999);
     char line[900];
     snprintf(line, sizeof line, "%d of %d candidates, %d timed, %d failed, %d:%02d left: %s", s->n_tasks,
-             s->n_tasks + search_left(&s->search), s->n_timed,
-             s->n_by_outcome[OUT_BUILD_FAILED] + s->n_by_outcome[OUT_BUILD_TIMEOUT] + s->n_by_outcome[OUT_CRASH] +
-                 s->n_by_outcome[OUT_HANG] + s->n_by_outcome[OUT_MEMORY] + s->n_by_outcome[OUT_WRONG] +
-                 s->n_by_outcome[OUT_ERROR],
-             (int) left / 60, (int) left % 60, s->doing);
+             s->n_tasks + search_left(&s->search), s->n_timed, n_failed(s), (int) left / 60, (int) left % 60, s->doing);
     if (s->terminal)
         fprintf(stderr, "\r\033[K%.110s", line);
     else
@@ -201,7 +205,7 @@ static double phase_limit_s(const struct session *s, const char *phase, double b
         return s->o->build_s;
     if (!strcmp(phase, "first"))
         return s->o->first_s;
-    if (!strcmp(phase, "time"))
+    if (!strcmp(phase, "again") || !strcmp(phase, "time"))
         return run_s + time_extra_s;
     return !strcmp(phase, "start") ? start_s : !strcmp(phase, "roof") ? roof_s : setup_s;
 }
@@ -212,10 +216,18 @@ void session_end_worker(struct session *s)
     worker_pid = 0;
 }
 
+/* What a worker may take of the address space. A CPU's memory is the host's; drivers of GPUs reserve far more addresses
+ * than they use. The slack is for the programs, libraries and the compiler. */
+static uint64_t address_limit(const struct device *d)
+{
+    const uint64_t slack = (uint64_t) 8 << 30;
+    return d->type & CL_DEVICE_TYPE_CPU ? d->global_bytes + slack : 0;
+}
+
 bool session_start_worker(struct session *s)
 {
     session_end_worker(s);
-    if (child_start(&s->child, s->o->device, s->work) != FDEC_OK) {
+    if (child_start(&s->child, s->o->device, s->work, address_limit(&s->facts.device)) != FDEC_OK) {
         session_tell(s, "%s", fdec_last_error());
         s->failed = true;
         return false;
@@ -258,7 +270,7 @@ static json_t *ask(struct session *s, json_t *question, double best_us, struct r
         const bool over = now_ms() - since_ms > limit_s * 1e3;
         if (!over && !stop_signals && !over_budget(s, 1000))
             continue;
-        why->outcome = !over ? OUT_STOPPED : !strcmp(phase, "build") ? OUT_BUILD_TIMEOUT : OUT_HANG;
+        why->outcome = !over ? OUT_STOPPED : !strcmp(phase, "build") ? OUT_COMPILE_TIMEOUT : OUT_HANG;
         if (over)
             snprintf(why->text, sizeof why->text, "over %g s in phase %s", limit_s, phase);
         session_end_worker(s);
@@ -377,7 +389,9 @@ bool session_measure(struct session *s, const struct candidate *c, struct point 
         candidate_print(c, name, sizeof name);
         session_tell(s, "%s: %s on %s%s%s", outcome_name(r.outcome), name, p->text, *r.text ? ": " : "", r.text);
     }
-    return s->child.pid > 0;
+    if (r.outcome == OUT_LOST)
+        session_end_worker(s);
+    return s->child.pid > 0 && r.outcome != OUT_COMPILE_ERROR; /* which is the same at every point of the class */
 broken:
     session_tell(s, "%s", t ? fdec_last_error() : "out of memory: trials");
     s->failed = true;

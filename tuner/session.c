@@ -9,14 +9,15 @@
 
 /* ---- one candidate ---- */
 
-/* Two crashes or hangs of a candidate in one class, whatever the point: it is not tried again. */
+/* Two fatal outcomes of a candidate in one class, whatever the point, or one program that does not compile: it is not
+ * tried again. */
 static bool given_up(const struct session *s, const struct candidate *c, const char *class_text)
 {
     int failures = 0;
     for (int i = 0; i < s->journal.n_trials; i++) {
         const struct trial *t = &s->journal.trials[i];
         if (candidate_equal(&t->candidate, c) && !strcmp(t->class_text, class_text))
-            failures += t->failures;
+            failures += t->done && t->result.outcome == OUT_COMPILE_ERROR ? 2 : t->failures;
     }
     return failures >= 2 || journal_wrong(&s->journal, c->kernel);
 }

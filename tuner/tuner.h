@@ -13,6 +13,7 @@
  *   replay.c   the search against a log in place of a device
  *   child.c    a worker as the parent sees it: start, say, hear, kill
  *   worker.c   the exec'ed process that touches OpenCL: builds, checks, times
+ *   check.c    what a candidate has to get right before it is timed
  *   journal.c  the log of everything measured, safe against being killed at any moment
  *   facts.c    device facts as JSON: worker -> parent -> journal
  *   build.c    journal -> table, deterministic
@@ -30,30 +31,37 @@
 /* ---- outcomes ---- */
 enum outcome {
     OUT_OK,
-    OUT_BUILD_FAILED,
-    OUT_BUILD_TIMEOUT,
+    OUT_CONSTRAINT, /* the live device, or the kernel's own reject, refuses the configuration */
+    OUT_COMPILE_ERROR,
+    OUT_COMPILE_TIMEOUT,
     OUT_CRASH,
     OUT_HANG,
     OUT_MEMORY,
+    OUT_LOST, /* nothing can be done with the device any more: the worker is of no use */
     OUT_WRONG,
-    OUT_ERROR,   /* an OpenCL call failed when it ran */
-    OUT_SLOW,    /* right, but over 5 times the best in each of three runs: not timed further */
-    OUT_STOPPED, /* by the user or the end of the budget: says nothing about the candidate */
+    OUT_UNSTABLE, /* other bits for the same operands */
+    OUT_ERROR,    /* an OpenCL call failed when it ran */
+    OUT_SLOW,     /* right, but over 5 times the best in each of three runs: not timed further */
+    OUT_STOPPED,  /* by the user or the end of the budget: says nothing about the candidate */
     OUT_COUNT
 };
 const char *outcome_name(enum outcome o);
 bool outcome_parse(const char *text, enum outcome *o);
+/* The candidate must not run again: its kernel computes something else. */
+bool outcome_is_wrong(enum outcome o);
+/* It took its worker down: tried once more, as it may have been the machine's moment. */
+bool outcome_is_fatal(enum outcome o);
 
 struct result { /* of one candidate at one point */
     enum outcome outcome;
-    double median_us, lo_us, hi_us;   /* device time from one run's end to the next one's, queued in order */
-    double wall_us;                   /* the host's clock from the first call to the end of the wait, per run */
-    double default_us;                /* of the default's runs, in turns with these; 0: none, as for the default itself */
-    double default_wall_us;           /* likewise */
+    double median_us, lo_us, hi_us; /* device time from one run's end to the next one's, queued in order */
+    double wall_us;                 /* the host's clock from the first call to the end of the wait, per run */
+    double default_us;              /* of the default's runs, in turns with these; 0: none, as for the default itself */
+    double default_wall_us;         /* likewise */
     double ratio, ratio_lo, ratio_hi; /* of each pair of samples, candidate over default; 0: none */
     double error_ratio;               /* worst error over its bound */
     int samples;
-    bool final; /* measured again, longer, as one of the best */
+    bool final;     /* measured again, longer, as one of the best */
     char text[200]; /* why, when it is not ok */
 };
 
@@ -123,7 +131,7 @@ struct trial { /* all that is known of one candidate at one point */
     struct candidate candidate;
     struct problem problem;
     char problem_text[PROBLEM_TEXT], class_text[PROBLEM_TEXT];
-    int failures; /* crashes, hangs, and begins whose end was never written */
+    int failures; /* fatal outcomes, and begins whose end was never written */
     bool open;    /* a begin without its end */
     bool holdout; /* of a hold-out point: no range of the table comes from it */
     bool done;    /* result is the last end's, and final */
@@ -138,7 +146,7 @@ struct journal {
     uint64_t seed;
     char version[32];
     uint64_t sources[MAX_KERNELS]; /* hash of each kernel's source, by index in kernels[] */
-    bool wrong[MAX_KERNELS];       /* gave a wrong result somewhere */
+    bool wrong[MAX_KERNELS];       /* gave a wrong result, or not the same twice, somewhere */
     int n_dropped, n_stale;        /* lines that were damaged; lines of kernels that have changed since */
     int n_trials, cap;
     struct trial *trials;
@@ -209,10 +217,10 @@ struct search {
     const struct journal *journal;
     enum strategy strategy;
     uint64_t seed;
-    bool other_kind[OP_COUNT]; /* candidates of the other kind of device won: they are searched too */
-    int n, cap, at, n_taken;   /* n_taken: of those from `at` on */
-    int turn;                  /* the class that the strategy looks at next */
-    struct task *tasks;        /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
+    bool other_kind[OP_COUNT];  /* candidates of the other kind of device won: they are searched too */
+    int n, cap, at, n_taken;    /* n_taken: of those from `at` on */
+    int turn;                   /* the class that the strategy looks at next */
+    struct task *tasks;         /* by tier, then order, then class: each class gets its n-th before any its n+1-th */
     struct class_state *states; /* one a class */
     int n_extra, cap_extra;
     struct task *extra; /* of refinement, taken first, from the end */
@@ -268,8 +276,8 @@ struct child {
 enum heard { HEARD_LINE, HEARD_NOTHING, HEARD_END };
 
 /* device: FLASHDEC_DEVICE of the worker, NULL: as it is. work: a private directory for program binaries and standard
- * error. */
-fdec_status child_start(struct child *c, const char *device, const char *work);
+ * error. limit_bytes: of its address space, 0: none. */
+fdec_status child_start(struct child *c, const char *device, const char *work, uint64_t limit_bytes);
 bool child_say(struct child *c, json_t *line); /* takes the reference */
 /* Waits up to ms for a line; a signal ends the wait. */
 enum heard child_hear(struct child *c, int ms, json_t **line);

@@ -3,7 +3,7 @@
  *
  * What is run is what the library would run: the plan goes through plan_create and workload.h calls the public
  * functions. Each step is announced before it starts; the parent holds the clock and kills. */
-#include "tuner.h"
+#include "check.h"
 #include "ctx.h"
 #include "measure.h"
 #include "workload.h"
@@ -25,6 +25,7 @@ struct worker {
     struct workload *workload; /* of the last request, kept for the next one */
     int n_sets;
     char whole[PROBLEM_TEXT]; /* its problem */
+    bool small_checked;       /* a worker has one candidate in one class */
 };
 
 void tune_spec(const struct problem *p, struct workload_spec *spec)
@@ -324,10 +325,41 @@ out:
 
 /* ---- one candidate at one point ---- */
 
-static void set_failure(struct result *r, fdec_status st, enum outcome otherwise)
+/* Does it still copy four bytes there and back. */
+static bool device_answers(const struct worker *w)
 {
-    r->outcome = st == FDEC_E_MEMORY ? OUT_MEMORY : otherwise;
+    const cl_uint sent = 0x600dcafe;
+    cl_uint got = 0;
+    cl_int err;
+    const cl_mem mem = clCreateBuffer(w->context, CL_MEM_READ_WRITE, sizeof sent, NULL, &err);
+    if (err)
+        return false;
+    err = clEnqueueWriteBuffer(w->queue, mem, CL_TRUE, 0, sizeof sent, &sent, 0, NULL, NULL);
+    if (!err)
+        err = clEnqueueReadBuffer(w->queue, mem, CL_TRUE, 0, sizeof got, &got, 0, NULL, NULL);
+    clReleaseMemObject(mem);
+    return !err && got == sent;
+}
+
+static enum outcome outcome_of(fdec_status st, cl_int err, enum outcome otherwise)
+{
+    switch (err) {
+    case CL_INVALID_WORK_GROUP_SIZE:
+    case CL_INVALID_WORK_ITEM_SIZE:
+    case CL_INVALID_GLOBAL_WORK_SIZE:
+    case CL_OUT_OF_RESOURCES: return OUT_CONSTRAINT;
+    case CL_INVALID_BUFFER_SIZE: return OUT_MEMORY;
+    default: return st == FDEC_E_MEMORY ? OUT_MEMORY : st == FDEC_E_UNSUPPORTED ? OUT_CONSTRAINT : otherwise;
+    }
+}
+
+static void set_failure(const struct worker *w, struct result *r, fdec_status st, enum outcome otherwise)
+{
+    const cl_int err = last_cl_error();
     error_line(r->text, sizeof r->text);
+    const bool suspect = err != CL_SUCCESS && err != CL_BUILD_PROGRAM_FAILURE;
+    const bool lost = cl_error_ends_context(err) || (suspect && !device_answers(w));
+    r->outcome = lost ? OUT_LOST : outcome_of(st, err, otherwise);
 }
 
 /* Operand sets to rotate through: over twice the cache, for which one set may be enough, within an eighth of the
@@ -366,6 +398,23 @@ struct request {
     size_t cache_bytes;
 };
 
+static fdec_status check(struct worker *w, const struct request *q, fdec_plan *plan, struct result *r)
+{
+    const struct checker c = {w->ctx, w->queue, phase};
+    fdec_status st = FDEC_OK;
+    if (!check_limits(plan, &q->problem, r->text, sizeof r->text)) {
+        r->outcome = OUT_CONSTRAINT;
+        return FDEC_OK;
+    }
+    try_st(check_point(&c, plan, w->workload, r));
+    if (r->outcome != OUT_OK || w->small_checked || !(q->final || check_is_cheap(&q->problem)))
+        return FDEC_OK;
+    try_st(check_small(&c, &q->candidate, &q->problem, r));
+    w->small_checked = true;
+out:
+    return st;
+}
+
 static void check_and_time(struct worker *w, const struct request *q, fdec_plan *const plans[N_SIDES], struct result *r)
 {
     fdec_status st = FDEC_OK;
@@ -379,21 +428,14 @@ static void check_and_time(struct worker *w, const struct request *q, fdec_plan 
     t->workload = w->workload;
     if (q->problem.op == OP_LINEAR)
         workload_take_rows(t->workload, q->problem.linear.m);
-    try_st(workload_poison(t->workload));
-    phase("first");
-    try_st(workload_run(t->workload, plans[CANDIDATE], 0, NULL));
-    try_cl(clFinish(w->queue));
-    phase("check");
-    if (!workload_check(t->workload, &r->error_ratio, r->text, sizeof r->text)) {
-        r->outcome = OUT_WRONG;
+    try_st(check(w, q, plans[CANDIDATE], r));
+    if (r->outcome != OUT_OK)
         goto out;
-    }
-    r->text[0] = 0;
     phase("time");
     st = time_plans(t, q->best_us, q->final, r);
 out:
     if (st != FDEC_OK)
-        set_failure(r, st, OUT_ERROR);
+        set_failure(w, r, st, OUT_ERROR);
     free(t);
 }
 
@@ -437,7 +479,7 @@ static void measure(struct worker *w, const json_t *ask, struct result *r)
     phase("build");
     const fdec_status st = make_plan(w, &q.problem, &q.candidate, &plans[CANDIDATE]);
     if (st != FDEC_OK) {
-        set_failure(r, st, OUT_BUILD_FAILED);
+        set_failure(w, r, st, OUT_COMPILE_ERROR);
         return;
     }
     if (q.against.kernel && make_plan(w, &q.problem, &q.against, &plans[DEFAULT]) != FDEC_OK)
