@@ -14,7 +14,7 @@
 
 enum { MAX_FOUND = 64, REASONS_TEXT = 1600 };
 
-/* What the tuner found miscompiled on this very device is used only where nothing else can: a table is untrusted data,
+/* What the tuner found miscompiled or fatal on this very device is used only where nothing else can: a table is untrusted data,
  * and must not be able to make a problem unsupported. */
 static const double denied_by_table = 1e-3;
 /* The configuration of first choice was refused: any other is worth a little less. */
@@ -143,12 +143,32 @@ static const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static bool entry_config(const struct table_entry *e, const struct kernel *k, int *cfg)
+static bool parse_values(const struct table_value *values, int n, const struct kernel *k, int *cfg)
 {
     char text[MAX_PARAMS * 40] = "";
-    for (int i = 0; i < e->n_config; i++)
-        append(text, sizeof text, "%s%s=%d", i ? " " : "", e->config[i].name, e->config[i].value);
+    for (int i = 0; i < n; i++)
+        append(text, sizeof text, "%s%s=%d", i ? " " : "", values[i].name, values[i].value);
     return kernel_parse_config(k, text, cfg);
+}
+
+static bool denies(const struct table_denied *d, const struct search *s, const struct kernel *k, const int *cfg)
+{
+    int denied[MAX_PARAMS];
+    if (d->rev != k->rev || strcmp(d->kernel, k->name) || (*d->class_text && strcmp(d->class_text, s->class_text)))
+        return false;
+    return d->n_config == 0 || (parse_values(d->config, d->n_config, k, denied) &&
+                                !memcmp(denied, cfg, (size_t) kernel_n_params(k) * sizeof *cfg));
+}
+
+static bool denied_in_tables(const struct search *s, const struct kernel *k, const int *cfg)
+{
+    for (int t = 0; s->tables && t < s->tables->n; t++) {
+        const struct table *table = s->tables->tables[t];
+        for (int i = 0; s->tables->level[t] == LEVEL_EXACT && i < table->n_denied; i++)
+            if (denies(&table->denied[i], s, k, cfg))
+                return true;
+    }
+    return false;
 }
 
 /* NULL, with kernel and cfg set, if the entry can be used for the points of box, else the reason. */
@@ -165,8 +185,10 @@ static const char *entry_refused(const struct search *s, const struct table_entr
     const char *why = forbidden(s, kernel_index(k));
     if (why)
         return why;
-    if (!entry_config(e, k, c->cfg))
+    if (!parse_values(e->config, e->n_config, k, c->cfg))
         return "the kernel has no such configuration";
+    if (denied_in_tables(s, k, c->cfg))
+        return "the tuner denies it on this device";
     c->kernel = k;
     return reject_box(s, k, c->cfg, box);
 }
@@ -250,18 +272,8 @@ static int table_choices(struct search *s, int t, struct choice *out, int n)
 
 /* ---- the analytic rule: level 6 ---- */
 
-static bool denied_in_tables(const struct search *s, const struct kernel *k)
-{
-    for (int t = 0; s->tables && t < s->tables->n; t++) {
-        const struct table *table = s->tables->tables[t];
-        for (int i = 0; s->tables->level[t] == LEVEL_EXACT && i < table->n_denied; i++)
-            if (table->denied[i].rev == k->rev && !strcmp(table->denied[i].kernel, k->name))
-                return true;
-    }
-    return false;
-}
-
-/* Share of the roofline that k should reach at `at`, with cfg accepted everywhere in box; -1, and why, if none is. */
+/* Share of the roofline that k should reach at `at`, with cfg accepted everywhere in box; -1, and why, if none is. The
+ * configuration of first choice, else the first other one that no table denies, else one that is denied. */
 static double analytic_kernel(const struct search *s, const struct kernel *k, const int64_t at[N_RANGES],
                               struct range box, int *cfg, const char **why)
 {
@@ -269,18 +281,25 @@ static double analytic_kernel(const struct search *s, const struct kernel *k, co
     int position[MAX_PARAMS];
     problem_set_range(&q, at);
     kernel_first(k, position, cfg); /* also clears what k has no parameter for */
-    double share = k->expect(&q, s->d, cfg);
-    if (denied_in_tables(s, k))
-        share *= denied_by_table;
+    const double share = k->expect(&q, s->d, cfg);
+    int last_resort[MAX_PARAMS];
     *why = reject_box(s, k, cfg, box);
-    if (!*why)
+    if (!*why && !denied_in_tables(s, k, cfg))
         return share;
+    bool any = !*why;
+    memcpy(last_resort, cfg, sizeof last_resort);
     kernel_first(k, position, cfg);
     do {
-        if (!reject_box(s, k, cfg, box))
+        if (reject_box(s, k, cfg, box))
+            continue;
+        if (!denied_in_tables(s, k, cfg))
             return share * second_choice;
+        if (!any)
+            memcpy(last_resort, cfg, sizeof last_resort);
+        any = true;
     } while (kernel_next(k, position, cfg));
-    return -1;
+    memcpy(cfg, last_resort, sizeof last_resort);
+    return any ? share * denied_by_table : -1;
 }
 
 /* The best variant at `at` for all of box. False: none; then reasons (may be NULL) gets each variant's. */

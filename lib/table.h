@@ -15,6 +15,8 @@ enum { FAMILY_GEMV, FAMILY_FLAT, FAMILY_GEMM, N_FAMILIES };
 int table_family(const char *name); /* "gemv" -> FAMILY_GEMV; -1: none of them */
 const char *table_family_name(int family);
 
+struct table_value { char name[24]; int value; };
+
 /* The file has times as whole nanoseconds, rates as whole MB/s, ratios in parts per million: what is written is
  * rounded to those. An operation with one range number has lo[1] = 1, hi[1] = 2, point[1] = 1; hi may be INT64_MAX:
  * no upper end. */
@@ -26,7 +28,7 @@ struct table_entry {
     uint32_t rev;
     char family[16];               /* the kernel's: "unified", "gemv", ... */
     int n_config;
-    struct { char name[24]; int value; } config[MAX_PARAMS];
+    struct table_value config[MAX_PARAMS];
     int64_t point[N_RANGES];       /* where it was measured */
     double median_us, ci95_us;     /* in the file: integer nanoseconds */
     int samples;
@@ -58,7 +60,14 @@ struct table_device {
     double read_gbps, launch_us; /* measured */
 };
 
-struct table_denied { char kernel[64]; uint32_t rev; char reason[64]; };
+struct table_denied {
+    char kernel[64];
+    uint32_t rev;
+    char class_text[PROBLEM_TEXT]; /* "": in every class */
+    int n_config;                  /* 0: in every configuration */
+    struct table_value config[MAX_PARAMS];
+    char reason[64];
+};
 
 struct table {
     char *path; /* where it was read from; "built in: NAME" for an embedded one */

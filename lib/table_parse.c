@@ -130,11 +130,12 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b); /* the name is the first member */
 }
 
-static fdec_status parse_config(json_t *config, struct table_entry *e)
+static fdec_status parse_config(json_t *config, struct table_value values[MAX_PARAMS], int *n)
 {
     fdec_status st = FDEC_OK;
     const char *name;
     json_t *v;
+    *n = 0;
     if (!json_is_object(config) || json_object_size(config) > MAX_PARAMS)
         return fail(FDEC_E_DATA, "config is no object of at most %d values", MAX_PARAMS);
     json_object_foreach(config, name, v)
@@ -142,11 +143,10 @@ static fdec_status parse_config(json_t *config, struct table_entry *e)
         if (!json_is_integer(v))
             return fail(FDEC_E_DATA, "config: %.40s is no integer", name);
         try_st(take_int(json_integer_value(v), INT32_MAX, name));
-        take(e->config[e->n_config].name, name);
-        e->config[e->n_config].value = (int) json_integer_value(v);
-        e->n_config++;
+        take(values[*n].name, name);
+        values[(*n)++].value = (int) json_integer_value(v);
     }
-    qsort(e->config, (size_t) e->n_config, sizeof *e->config, by_name);
+    qsort(values, (size_t) *n, sizeof *values, by_name);
 out:
     return st;
 }
@@ -213,7 +213,7 @@ static fdec_status parse_entry(json_t *o, struct table_entry *e)
            "holdout", &holdout);
     try_st(parse_class(class, e));
     try_st(parse_range(range, at, e));
-    try_st(parse_config(config, e));
+    try_st(parse_config(config, e->config, &e->n_config));
     if (family_ns)
         try_st(parse_family_times(family_ns, e));
     if (holdout)
@@ -253,9 +253,14 @@ out:
 static fdec_status parse_denied(json_t *o, struct table_denied *d)
 {
     fdec_status st = FDEC_OK;
-    const char *kernel, *reason;
+    const char *kernel, *reason, *class = "";
     json_int_t rev;
-    unpack(o, "{s:s,s:I,s:s}", "kernel", &kernel, "rev", &rev, "reason", &reason);
+    json_t *config = NULL;
+    unpack(o, "{s:s,s:I,s?s,s?o,s:s}", "kernel", &kernel, "rev", &rev, "class", &class, "config", &config, "reason",
+           &reason);
+    take(d->class_text, class);
+    if (config)
+        try_st(parse_config(config, d->config, &d->n_config));
     take(d->kernel, kernel);
     take(d->reason, reason);
     take_number(d->rev, rev, UINT32_MAX);

@@ -99,14 +99,14 @@ static const char *wrong_range(const struct table_entry *e)
     return NULL;
 }
 
-static const char *wrong_config(const struct table_entry *e)
+static const char *wrong_config(const struct table_value *config, int n)
 {
-    if (e->n_config < 0 || e->n_config > MAX_PARAMS)
+    if (n < 0 || n > MAX_PARAMS)
         return "too many configuration values";
-    for (int i = 0; i < e->n_config; i++) {
-        if (!is_text(e->config[i].name, param_set))
+    for (int i = 0; i < n; i++) {
+        if (!is_text(config[i].name, param_set))
             return "the configuration has a malformed name";
-        if (i && strcmp(e->config[i - 1].name, e->config[i].name) >= 0)
+        if (i && strcmp(config[i - 1].name, config[i].name) >= 0)
             return "the configuration has a name twice";
     }
     return NULL;
@@ -152,7 +152,7 @@ static const char *wrong_entry(const struct table_entry *e, bool modelled)
     if (!is_kernel_name(e->kernel, op) || !is_text(e->family, name_set))
         return "the kernel or its family has a malformed name";
     const char *why = wrong_range(e);
-    why = why ? why : wrong_config(e);
+    why = why ? why : wrong_config(e->config, e->n_config);
     why = why ? why : wrong_holdout(e);
     return why ? why : wrong_times(e, modelled);
 }
@@ -262,17 +262,27 @@ static fdec_status check_crossings(const struct table *t)
 static int by_kernel(const void *a, const void *b)
 {
     const struct table_denied *x = a, *y = b;
-    const int order = strcmp(x->kernel, y->kernel);
-    return order ? order : (x->rev > y->rev) - (x->rev < y->rev);
+    int order = strcmp(x->kernel, y->kernel);
+    order = order ? order : (x->rev > y->rev) - (x->rev < y->rev);
+    order = order ? order : strcmp(x->class_text, y->class_text);
+    order = order ? order : (x->n_config > y->n_config) - (x->n_config < y->n_config);
+    for (int i = 0; i < x->n_config && !order; i++) {
+        order = strcmp(x->config[i].name, y->config[i].name);
+        order = order ? order : (x->config[i].value > y->config[i].value) - (x->config[i].value < y->config[i].value);
+    }
+    return order;
 }
 
 static fdec_status check_denied(const struct table *t)
 {
     for (int i = 0; i < t->n_denied; i++) {
         const struct table_denied *d = &t->denied[i];
-        const char *slash = strchr(d->kernel, '/');
+        const char *slash = strchr(d->kernel, '/'), *why = wrong_config(d->config, d->n_config);
+        enum op op;
         if (!slash || !is_text(slash + 1, name_set) || !is_text(d->kernel, NULL) || !is_text(d->reason, NULL))
             return fail(FDEC_E_DATA, "deny[%d]: a name or reason is malformed", i);
+        if (why || (*d->class_text && !parse_class(d->class_text, &op)))
+            return fail(FDEC_E_DATA, "deny[%d]: %s", i, why ? why : "the class is no class");
         if (i && by_kernel(d - 1, d) >= 0)
             return fail(FDEC_E_DATA, "deny[%d]: not sorted, or twice", i);
     }
@@ -343,6 +353,14 @@ static json_t *json_device(const struct table_device *d)
                      "launch_ns", (json_int_t) thousandths(d->launch_us));
 }
 
+static json_t *json_config(const struct table_value *config, int n)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < n; i++)
+        json_object_set_new(o, config[i].name, json_integer(config[i].value));
+    return o;
+}
+
 static json_t *json_holdout(const struct table_entry *e)
 {
     const char *const *names = problem_range_names(e->op);
@@ -356,14 +374,13 @@ static json_t *json_holdout(const struct table_entry *e)
 static json_t *json_entry(const struct table_entry *e)
 {
     const char *const *names = problem_range_names(e->op);
-    json_t *range = json_object(), *at = json_object(), *config = json_object();
+    json_t *range = json_object(), *at = json_object();
     for (int i = 0; i < N_RANGES && names[i]; i++) {
         json_t *hi = e->hi[i] == INT64_MAX ? json_null() : json_integer(e->hi[i]);
         json_object_set_new(range, names[i], json_pack("[I,o]", (json_int_t) e->lo[i], hi));
         json_object_set_new(at, names[i], json_integer(e->point[i]));
     }
-    for (int i = 0; i < e->n_config; i++)
-        json_object_set_new(config, e->config[i].name, json_integer(e->config[i].value));
+    json_t *config = json_config(e->config, e->n_config);
     json_t *o =
         json_pack("{s:s,s:o,s:s,s:I,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "class", e->class_text, "range", range, "kernel",
                   e->kernel, "rev", (json_int_t) e->rev, "family", e->family, "config", config, "at", at, "median_ns",
@@ -392,7 +409,13 @@ static json_t *json_crossing(const struct table_crossing *c)
 
 static json_t *json_denied(const struct table_denied *d)
 {
-    return json_pack("{s:s,s:I,s:s}", "kernel", d->kernel, "rev", (json_int_t) d->rev, "reason", d->reason);
+    json_t *o = json_pack("{s:s,s:I}", "kernel", d->kernel, "rev", (json_int_t) d->rev);
+    if (*d->class_text)
+        json_object_set_new(o, "class", json_string(d->class_text));
+    if (d->n_config)
+        json_object_set_new(o, "config", json_config(d->config, d->n_config));
+    json_object_set_new(o, "reason", json_string(d->reason));
+    return o;
 }
 
 static void put_body(struct text *out, const struct table *t)
@@ -457,6 +480,9 @@ static void normalise(struct table *t)
     }
     sort(t->entries, t->n_entries, by_class_and_range);
     sort(t->crossings, t->n_crossings, by_class);
+    for (int i = 0; i < t->n_denied; i++)
+        if (t->denied[i].n_config <= MAX_PARAMS)
+            sort(t->denied[i].config, t->denied[i].n_config, by_name);
     sort(t->denied, t->n_denied, by_kernel);
 }
 

@@ -61,5 +61,9 @@ tune
 if grep -q -e hang -e crash -e "wrong result" -e 'compile error' "$dir/err"; then
     wrong "a hostile candidate is tried a third time"
 fi
+"$tune" check "$dir/table.json" >"$dir/out" 2>"$dir/err" || wrong "the table is not valid"
+for denied in 'softmax/online@1 VEC=16 WG=1 for softmax:f32 cols=500, hang' 'softmax/two-pass@1 VEC=16 WG=1 for softmax:f32 cols=500, crash'; do
+    grep -q "denied: $denied" "$dir/out" || wrong "no '$denied' in the deny list"
+done
 
 exit $failed

@@ -435,6 +435,35 @@ static void what_a_table_denies_is_the_last_resort(void **state)
     expect_pick(&a, 1, 1, &gemv, 1, LEVEL_ANALYTIC);
 }
 
+/* One configuration, in one class: the kernel's next one is taken, from a table as well. */
+static void a_denied_configuration_gives_way(void **state)
+{
+    struct table t = TABLE(entry(&flat, 4, 1, INT64_MAX));
+    struct table_denied deny[] = {{.kernel = "linear/f",
+                                   .rev = 2,
+                                   .class_text = "linear:f32 n=64 k=32",
+                                   .n_config = 1,
+                                   .config = {{"T", 4}},
+                                   .reason = "crash"}};
+    struct table_set set = one(&t);
+    (void) state;
+    struct answer a = ask("linear:f32 m=4 n=64 k=32", NULL, &set, NULL);
+    expect_pick(&a, 4, 1, &flat, 4, LEVEL_EXACT);
+    t.denied = deny;
+    t.n_denied = 1;
+    a = ask("linear:f32 m=4 n=64 k=32", NULL, &set, NULL);
+    expect_pick(&a, 4, 1, &flat, 1, LEVEL_ANALYTIC);
+    expect_reason(&a, 4, "denies");
+    expect_pick(&a, 1, 1, &gemv, 1, LEVEL_ANALYTIC);
+    struct table other = TABLE(entry(&flat, 4, 1, INT64_MAX)); /* where it was not seen to crash */
+    snprintf(other.entries[0].class_text, sizeof other.entries[0].class_text, "linear:f32 n=128 k=32");
+    other.denied = deny;
+    other.n_denied = 1;
+    const struct table_set others = one(&other);
+    a = ask("linear:f32 m=4 n=128 k=32", NULL, &others, NULL);
+    expect_pick(&a, 4, 1, &flat, 4, LEVEL_EXACT);
+}
+
 static void a_refused_first_choice_gives_way(void **state)
 {
     const struct device d = {.compute_units = 1};
@@ -506,6 +535,7 @@ int main(void)
         cmocka_unit_test(the_caller_forces_a_family),
         cmocka_unit_test(the_caller_forces_a_configuration),
         cmocka_unit_test(denied_kernels_are_passed_over),
+        cmocka_unit_test(a_denied_configuration_gives_way),
         cmocka_unit_test(what_a_table_denies_is_the_last_resort),
         cmocka_unit_test(a_refused_first_choice_gives_way),
         cmocka_unit_test(neighbours_with_the_same_code_are_one_choice),

@@ -122,14 +122,22 @@ static struct table *sample(bool reversed)
     t->device = sample_device;
     t->n_entries = n;
     t->entries = calloc((size_t) n, sizeof *t->entries);
-    t->denied = calloc(2, sizeof *t->denied);
-    t->n_denied = 2;
+    t->denied = calloc(3, sizeof *t->denied);
+    t->n_denied = 3;
     for (int i = 0; i < n; i++)
         t->entries[i] = sample_entries[reversed ? n - 1 - i : i];
     for (int i = 0; i < 2; i++)
         t->denied[i] = (struct table_denied){
             .kernel = "attn/bad", .rev = (uint32_t) (reversed ? 2 - i : 1 + i), .reason = "wrong"};
+    t->denied[2] = (struct table_denied){.kernel = "linear/flat",
+                                         .rev = 1,
+                                         .class_text = "linear:f32 n=64 k=172",
+                                         .n_config = 2,
+                                         .config = {{"MR", 4}, {"NR", 6}},
+                                         .reason = "crash"};
     if (reversed) {
+        t->denied[2].config[0] = (struct table_value){"NR", 6};
+        t->denied[2].config[1] = (struct table_value){"MR", 4};
         struct table_entry *e = &t->entries[n - 1];
         e->config[0].value = 8, strcpy(e->config[0].name, "TILE");
         e->config[1].value = 16, strcpy(e->config[1].name, "VEC");
@@ -181,8 +189,8 @@ static void a_table_comes_back_as_it_was(void **state)
     assert_memory_equal(back->entries, t->entries, (size_t) t->n_entries * sizeof *t->entries);
     assert_int_equal(back->n_crossings, 1);
     assert_memory_equal(back->crossings, t->crossings, sizeof *t->crossings);
-    assert_int_equal(back->n_denied, 2);
-    assert_memory_equal(back->denied, t->denied, 2 * sizeof *t->denied);
+    assert_int_equal(back->n_denied, 3);
+    assert_memory_equal(back->denied, t->denied, 3 * sizeof *t->denied);
     assert_string_equal(back->device.platform, "Some \"Platform\\");
     assert_true(back->device.vendor_id == 0xfeed1234 && back->device.cpu && back->device.read_gbps == 31.5 &&
                 back->device.launch_us == 2.25 && back->device.local_bytes == 32768);
@@ -206,7 +214,7 @@ static void the_same_content_is_the_same_file(void **state)
     int lines = 0;
     for (const char *s = a; *s; s++)
         lines += *s == '\n';
-    assert_int_equal(lines, 2 + 3 * 2 + 6 + 1 + 2); /* head, device; three lists, opened and closed; their items */
+    assert_int_equal(lines, 2 + 3 * 2 + 6 + 1 + 3); /* head, device; three lists, opened and closed; their items */
     assert_int_equal(a[strlen(a) - 1], '\n');
     free(a), free(b), free(c);
     table_destroy(&t);
@@ -373,6 +381,11 @@ static const struct {
     {"\"attn/bad\"", "\"bad\"", "deny[0]"},
     {"\"rev\":1,\"reason\"", "\"rev\":2,\"reason\"", "deny[1]"},
     {"\"reason\":\"wrong\"", "\"reason\":\"\"", "deny[0]"},
+    {"\"rev\":1,\"class\":\"linear:f32 n=64", "\"rev\":1,\"class\":\"linear:f32 n=-4",
+     "deny[2]: the class is no class"},
+    {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":{\"MR\":4,\"nr\":6}", "deny[2]: the configuration"},
+    {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":{\"MR\":4,\"MR\":6}", "duplicate"},
+    {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":[4,6]", "config"},
     {"\n]}\n", "\n]}\n{}", "end of file"},
 };
 

@@ -118,7 +118,8 @@ static const char *denial(const fdec_ctx *ctx, int i)
     for (int t = 0; t < ctx->tables.n && ctx->tables.level[t] == LEVEL_EXACT; t++)
         for (int n = 0; n < ctx->tables.tables[t]->n_denied; n++) {
             const struct table_denied *denied = &ctx->tables.tables[t]->denied[n];
-            if (!strcmp(denied->kernel, kernels[i]->name) && denied->rev == kernels[i]->rev)
+            if (!strcmp(denied->kernel, kernels[i]->name) && denied->rev == kernels[i]->rev && !denied->n_config &&
+                !*denied->class_text)
                 return denied->reason;
         }
     return NULL;

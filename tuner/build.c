@@ -13,13 +13,15 @@
 #include <string.h>
 
 static const double close_to_best = 1.03; /* so near to the best that both are looked at again */
-enum { FINALISTS = 3 };                   /* at a point, and one more where the last word unseats the best */
+enum { MAX_DENIED = 1024 };
+enum { FINALISTS = 3 }; /* at a point, and one more where the last word unseats the best */
 
 /* ---- one point ---- */
 
 static bool usable(const struct journal *j, const struct trial *t)
 {
-    return t && t->done && t->result.outcome == OUT_OK && !journal_wrong(j, t->candidate.kernel);
+    return t && t->done && t->result.outcome == OUT_OK && !journal_wrong(j, t->candidate.kernel) &&
+           (!j->n_fatal || journal_failures(j, &t->candidate, t->class_text) < 2);
 }
 
 /* Simpler: earlier in the registry, then in the alphabet. */
@@ -300,18 +302,24 @@ static void set_families(const struct journal *j, const struct cell *c, struct t
     }
 }
 
+static void set_config(const struct candidate *c, struct table_value *config, int *n)
+{
+    *n = kernel_n_params(c->kernel);
+    for (int i = 0; i < *n; i++) {
+        snprintf(config[i].name, sizeof config[i].name, "%s", c->kernel->params[i].name);
+        config[i].value = c->cfg[i];
+    }
+}
+
 static struct table_entry make_entry(const struct journal *j, const char *class_text, const struct cell *c)
 {
     const struct kernel *k = c->winner->candidate.kernel;
     const struct result *r = &c->winner->result;
-    struct table_entry e = {.op = c->winner->problem.op, .rev = k->rev, .n_config = kernel_n_params(k)};
+    struct table_entry e = {.op = c->winner->problem.op, .rev = k->rev};
     snprintf(e.class_text, sizeof e.class_text, "%s", class_text);
     snprintf(e.kernel, sizeof e.kernel, "%s", k->name);
     snprintf(e.family, sizeof e.family, "%s", k->family);
-    for (int i = 0; i < e.n_config; i++) {
-        snprintf(e.config[i].name, sizeof e.config[i].name, "%s", k->params[i].name);
-        e.config[i].value = c->winner->candidate.cfg[i];
-    }
+    set_config(&c->winner->candidate, e.config, &e.n_config);
     memcpy(e.point, c->at, sizeof e.point);
     e.median_us = r->median_us;
     e.ci95_us = r->hi_us - r->lo_us;
@@ -388,23 +396,71 @@ static fdec_status add_classes(const struct journal *j, struct cell *cells, stru
     return FDEC_OK;
 }
 
-static fdec_status add_denied(const struct journal *j, struct table *t)
+/* What was begun twice and never ended has no outcome of its own. */
+static const char *denied_for(const struct trial *t)
 {
-    t->denied = calloc(MAX_KERNELS, sizeof *t->denied);
-    if (!t->denied)
-        return fail(FDEC_E_MEMORY, "out of memory: the deny list");
+    const enum outcome o = t->result.outcome;
+    return outcome_is_wrong(o) || outcome_is_fatal(o) ? outcome_name(o) : "took the tuner down";
+}
+
+static struct table_denied *push_denied(struct table *t, const struct trial *why)
+{
+    const struct kernel *k = why->candidate.kernel;
+    struct table_denied *d = &t->denied[t->n_denied++];
+    snprintf(d->kernel, sizeof d->kernel, "%s", k->name);
+    d->rev = k->rev;
+    snprintf(d->reason, sizeof d->reason, "%s: %.40s", denied_for(why), why->problem_text);
+    return d;
+}
+
+/* A kernel that was wrong once, altogether. */
+static void deny_wrong(const struct journal *j, struct table *t)
+{
     for (int k = 0; kernels[k]; k++) {
         if (!j->wrong[k])
             continue;
         int i = 0;
         while (j->trials[i].candidate.kernel != kernels[k] || !outcome_is_wrong(j->trials[i].result.outcome))
             i++;
-        struct table_denied *d = &t->denied[t->n_denied++];
-        snprintf(d->kernel, sizeof d->kernel, "%s", kernels[k]->name);
-        d->rev = kernels[k]->rev;
-        snprintf(d->reason, sizeof d->reason, "%s: %.44s", outcome_name(j->trials[i].result.outcome),
-                 j->trials[i].problem_text);
+        push_denied(t, &j->trials[i]);
     }
+}
+
+static bool is_denied(const struct table *t, const struct trial *trial)
+{
+    for (int i = 0; i < t->n_denied; i++) {
+        const struct table_denied *d = &t->denied[i];
+        if (strcmp(d->kernel, trial->candidate.kernel->name))
+            continue;
+        bool same = !*d->class_text || !strcmp(d->class_text, trial->class_text);
+        for (int v = 0; v < d->n_config && same; v++)
+            same = d->config[v].value == trial->candidate.cfg[v];
+        if (same)
+            return true;
+    }
+    return false;
+}
+
+/* A configuration that took its process down twice in a class, in that class. */
+static void deny_fatal(const struct journal *j, struct table *t)
+{
+    for (int i = 0; i < j->n_trials && t->n_denied < MAX_DENIED; i++) {
+        const struct trial *trial = &j->trials[i];
+        if (!trial->failures || journal_failures(j, &trial->candidate, trial->class_text) < 2 || is_denied(t, trial))
+            continue;
+        struct table_denied *d = push_denied(t, trial);
+        snprintf(d->class_text, sizeof d->class_text, "%s", trial->class_text);
+        set_config(&trial->candidate, d->config, &d->n_config);
+    }
+}
+
+static fdec_status add_denied(const struct journal *j, struct table *t)
+{
+    t->denied = calloc(MAX_DENIED, sizeof *t->denied);
+    if (!t->denied)
+        return fail(FDEC_E_MEMORY, "out of memory: the deny list");
+    deny_wrong(j, t);
+    deny_fatal(j, t);
     return FDEC_OK;
 }
 

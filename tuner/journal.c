@@ -116,6 +116,17 @@ bool journal_wrong(const struct journal *j, const struct kernel *k)
     return j->wrong[index_of(k)];
 }
 
+int journal_failures(const struct journal *j, const struct candidate *c, const char *class_text)
+{
+    int failures = 0;
+    for (int i = 0; i < j->n_trials; i++) {
+        const struct trial *t = &j->trials[i];
+        if (candidate_equal(&t->candidate, c) && !strcmp(t->class_text, class_text))
+            failures += t->done && t->result.outcome == OUT_COMPILE_ERROR ? 2 : t->failures;
+    }
+    return failures;
+}
+
 /* ---- trials ---- */
 
 static int *slot_of(const struct journal *j, const struct candidate *c, const char *problem_text)
@@ -176,7 +187,7 @@ struct trial *journal_trial(struct journal *j, const struct candidate *c, const 
 
 static void forget_trials(struct journal *j)
 {
-    j->n_trials = 0;
+    j->n_trials = j->n_fatal = 0;
     memset(j->wrong, 0, sizeof j->wrong);
     if (j->n_slots)
         memset(j->slots, -1, (size_t) j->n_slots * sizeof *j->slots);
@@ -189,6 +200,7 @@ static void close_open_trials(struct journal *j)
         if (j->trials[i].open) {
             j->trials[i].open = false;
             j->trials[i].failures++;
+            j->n_fatal++;
         }
 }
 
@@ -198,6 +210,7 @@ void journal_note(struct journal *j, struct trial *t, const struct result *r)
     if (r->outcome == OUT_STOPPED && t->done) /* a second measurement that was not finished takes nothing away */
         return;
     t->result = *r;
+    j->n_fatal += outcome_is_fatal(r->outcome);
     if (outcome_is_fatal(r->outcome))
         t->done = ++t->failures >= 2;
     else

@@ -95,10 +95,11 @@ static struct trial *learn(struct replay *r, const struct trial *logged)
     struct trial *t = journal_trial(&r->known, &logged->candidate, &p);
     if (!t)
         return NULL;
-    t->failures = logged->failures;
     t->holdout = logged->holdout;
     journal_note(&r->known, t, &logged->result);
+    t->failures = logged->failures;
     t->done = true;
+    r->known.n_fatal += logged->failures;
     return t;
 }
 

@@ -13,13 +13,7 @@
  * tried again. */
 static bool given_up(const struct session *s, const struct candidate *c, const char *class_text)
 {
-    int failures = 0;
-    for (int i = 0; i < s->journal.n_trials; i++) {
-        const struct trial *t = &s->journal.trials[i];
-        if (candidate_equal(&t->candidate, c) && !strcmp(t->class_text, class_text))
-            failures += t->done && t->result.outcome == OUT_COMPILE_ERROR ? 2 : t->failures;
-    }
-    return failures >= 2 || journal_wrong(&s->journal, c->kernel);
+    return journal_failures(&s->journal, c, class_text) >= 2 || journal_wrong(&s->journal, c->kernel);
 }
 
 static bool wants_timing(const struct session *s, const struct task *task, const struct shape_class *sc,

@@ -98,6 +98,14 @@ static void summary_crossing(const struct table *t, const struct table_crossing 
     fputc('\n', f);
 }
 
+static void summary_denied(const struct table_denied *d, FILE *f)
+{
+    fprintf(f, "denied: %s@%u", d->kernel, d->rev);
+    for (int i = 0; i < d->n_config; i++)
+        fprintf(f, " %s=%d", d->config[i].name, d->config[i].value);
+    fprintf(f, "%s%s, %s\n", *d->class_text ? " for " : "", d->class_text, d->reason);
+}
+
 void table_summary(const struct table *t, FILE *f)
 {
     fprintf(f, "%s, %s, driver %s: %d entries, %s, flashdec %s, seed %llu\n", t->device.name, t->device.platform,
@@ -115,7 +123,7 @@ void table_summary(const struct table *t, FILE *f)
         summary_entry(e, f);
     }
     for (int i = 0; i < t->n_denied; i++)
-        fprintf(f, "denied: %s@%u, %s\n", t->denied[i].kernel, t->denied[i].rev, t->denied[i].reason);
+        summary_denied(&t->denied[i], f);
 }
 
 /* ---- two tables ---- */

@@ -147,6 +147,7 @@ struct journal {
     char version[32];
     uint64_t sources[MAX_KERNELS]; /* hash of each kernel's source, by index in kernels[] */
     bool wrong[MAX_KERNELS];       /* gave a wrong result, or not the same twice, somewhere */
+    int n_fatal;                   /* times that a candidate took its worker or the tuner down */
     int n_dropped, n_stale;        /* lines that were damaged; lines of kernels that have changed since */
     int n_trials, cap;
     struct trial *trials;
@@ -168,6 +169,8 @@ void journal_close(struct journal *j);
 struct trial *journal_trial(struct journal *j, const struct candidate *c, const struct point *p);
 /* A kernel that was wrong once is not used, in no configuration. */
 bool journal_wrong(const struct journal *j, const struct kernel *k);
+/* Fatal outcomes of a candidate in a class, whatever the point; a program that does not compile counts as two. */
+int journal_failures(const struct journal *j, const struct candidate *c, const char *class_text);
 const struct trial *journal_find(const struct journal *j, const struct candidate *c, const char *problem_text);
 
 struct session_info {
