@@ -108,6 +108,12 @@ FDEC_API fdec_status fdec_ctx_create(cl_context context, cl_device_id device, co
 /* NULL is allowed; leaves NULL. Destroy the plans first. */
 FDEC_API void fdec_ctx_destroy(fdec_ctx **ctx);
 
+/* Looks for tuning tables again, as fdec_ctx_create did: the table that was asked for by name, else FLASHDEC_TABLE and
+ * the table directories as they are now. For a process that lives on when flashdec-tune has written a new table. Plans
+ * that exist keep their choices; plans made from now on use what was found. FDEC_E_DATA: a table asked for by name
+ * cannot be read; those in force stay. May be called from any thread while others create, run and destroy plans. */
+FDEC_API fdec_status fdec_ctx_reload_tables(fdec_ctx *ctx);
+
 /* JSON object that describes the context: device facts, probed capabilities, denied kernels, the table in force and its
  * level. Writes at most n bytes with the terminating 0; *needed (may be NULL) is the full length without it. */
 FDEC_API fdec_status fdec_ctx_describe(const fdec_ctx *ctx, char *buf, size_t n, size_t *needed);
@@ -117,7 +123,9 @@ typedef struct fdec_counters {
     uint64_t programs_from_cache; /* loaded from the disk cache */
     uint64_t programs_shared;     /* found already in memory */
     double compile_ms;            /* spent in the two kinds of load */
-    uint64_t plans_from_table, plans_analytic;
+    uint64_t plans_at_level[7]; /* by what chose for them: [1] a table of this very device, [2] with another driver,
+                                   [3] of this architecture, [4] modelled, [5] of the nearest device; [6] no table */
+    uint64_t table_reloads;     /* fdec_ctx_reload_tables that found tables, or none, without an error */
     uint64_t kernels_denied; /* variants not used because flashdec-info --self-test found them wrong on this device */
 } fdec_counters;
 

@@ -331,8 +331,7 @@ fdec_status fdec_attn_adapt(fdec_plan *plan, cl_command_queue queue, int *moved)
         const uint32_t redone = counts[ATTN_ROWS_RECOMPUTED] - a->redone_before;
         const bool is_high = (uint64_t) redone * HIGH_SHARE > parts - a->parts_before;
         if (is_high && a->was_high)
-            try_st(plan_create(plan->ctx, &plan->problem, &(struct want){.family = "online"}, (uint32_t) plan->n_sets,
-                               &a->online));
+            try_st(plan_create_like(plan, &(struct want){.family = "online"}, &a->online));
         a->parts_before = parts;
         a->redone_before = counts[ATTN_ROWS_RECOMPUTED];
         a->was_high = is_high;

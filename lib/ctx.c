@@ -34,14 +34,73 @@ out:
 /* What a measured table says of the device itself. */
 static void take_rates(fdec_ctx *ctx)
 {
-    for (int t = 0; t < ctx->tables.n && ctx->tables.level[t] <= LEVEL_OTHER_DRIVER; t++) {
-        const struct table *table = ctx->tables.tables[t];
+    const struct table_set *set = &ctx->tables->set;
+    for (int t = 0; t < set->n && set->level[t] <= LEVEL_OTHER_DRIVER; t++) {
+        const struct table *table = set->tables[t];
         if (!table->modelled && !ctx->device.read_gbps) {
             ctx->device.read_gbps = table->device.read_gbps;
             ctx->device.launch_us = table->device.launch_us;
         }
     }
 }
+
+/* ---- tables ---- */
+
+static fdec_status find_tables(const fdec_ctx *ctx, struct tables **out)
+{
+    fdec_status st = FDEC_OK;
+    struct tables *t = calloc(1, sizeof *t);
+    try_alloc(t);
+    t->n_users = 1;
+    try_st(table_set_find(&ctx->device, ctx->table_path, &ctx->log, &t->set));
+    *out = t;
+    t = NULL;
+out:
+    free(t);
+    return st;
+}
+
+struct tables *ctx_hold_tables(fdec_ctx *ctx)
+{
+    pthread_mutex_lock(&ctx->tables_lock);
+    struct tables *t = ctx->tables;
+    t->n_users++;
+    pthread_mutex_unlock(&ctx->tables_lock);
+    return t;
+}
+
+void ctx_release_tables(fdec_ctx *ctx, struct tables *t)
+{
+    if (!t)
+        return;
+    pthread_mutex_lock(&ctx->tables_lock);
+    const bool last = --t->n_users == 0;
+    pthread_mutex_unlock(&ctx->tables_lock);
+    if (!last)
+        return;
+    table_set_clear(&t->set);
+    free(t);
+}
+
+fdec_status fdec_ctx_reload_tables(fdec_ctx *ctx)
+{
+    fdec_status st = FDEC_OK;
+    struct tables *found = NULL;
+    require("fdec_ctx_reload_tables", ctx != NULL);
+    try_st(find_tables(ctx, &found));
+    pthread_mutex_lock(&ctx->tables_lock);
+    struct tables *before = ctx->tables;
+    ctx->tables = found;
+    pthread_mutex_unlock(&ctx->tables_lock);
+    ctx_release_tables(ctx, before);
+    pthread_mutex_lock(&ctx->lock);
+    ctx->counters.table_reloads++;
+    pthread_mutex_unlock(&ctx->lock);
+out:
+    return st;
+}
+
+/* ---- lifetime ---- */
 
 fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_ctx_params *params, fdec_ctx **out)
 {
@@ -57,6 +116,7 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
     ctx->record_fd = -1;
     pthread_mutex_init(&ctx->lock, NULL);
     pthread_mutex_init(&ctx->host_lock, NULL);
+    pthread_mutex_init(&ctx->tables_lock, NULL);
     try_cl(clRetainContext(context));
     ctx->context = context;
     try_cl(clRetainDevice(device)); /* no-op for root devices */
@@ -66,7 +126,9 @@ fdec_status fdec_ctx_create(cl_context context, cl_device_id device, const fdec_
     try_st(find_device(ctx));
     try_st(ctx_probe(ctx));
     try_st(device_pretend(&ctx->device));
-    try_st(table_set_find(&ctx->device, own.table, &ctx->log, &ctx->tables));
+    if (own.table)
+        try_alloc(ctx->table_path = strdup(own.table));
+    try_st(find_tables(ctx, &ctx->tables));
     take_rates(ctx);
     ctx_load_denied(ctx);
     const char *table_only = getenv("FLASHDEC_TABLE_ONLY");
@@ -89,13 +151,15 @@ void fdec_ctx_destroy(fdec_ctx **ctx)
         free(c->programs[i].options);
     }
     record_close(c);
-    table_set_clear(&c->tables);
+    ctx_release_tables(c, c->tables);
+    free(c->table_path);
     if (c->device_id)
         clReleaseDevice(c->device_id);
     if (c->context)
         clReleaseContext(c->context);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->host_lock);
+    pthread_mutex_destroy(&c->tables_lock);
     free(c);
     *ctx = NULL;
 }

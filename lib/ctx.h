@@ -15,13 +15,20 @@ struct cached_program {
     cl_program program;
 };
 
+/* The tables in force. A plan keeps those that it was made with, for its whole life. */
+struct tables {
+    struct table_set set;
+    int n_users; /* the context while they are in force, and plans; under tables_lock */
+};
+
 struct fdec_ctx {
     cl_context context;
     cl_device_id device_id;
     cl_platform_id platform_id;
     struct device device;
     struct log log;
-    struct table_set tables;
+    struct tables *tables;
+    char *table_path;           /* asked for by name; NULL: not */
     bool denied[MAX_KERNELS];   /* by index in kernels[]: fails the self-test on this device, never used */
     char cache_dir[512];        /* "": no disk cache */
     bool table_only;            /* FLASHDEC_TABLE_ONLY=1 */
@@ -29,10 +36,15 @@ struct fdec_ctx {
 
     pthread_mutex_t lock;       /* programs[], counters; never held by a run */
     pthread_mutex_t host_lock;  /* calls into CLBlast */
+    pthread_mutex_t tables_lock;
     int n_programs;
     struct cached_program programs[MAX_PROGRAMS];
     fdec_counters counters;
 };
+
+/* The tables in force now, for use until they are released. */
+struct tables *ctx_hold_tables(struct fdec_ctx *ctx);
+void ctx_release_tables(struct fdec_ctx *ctx, struct tables *t);
 
 /* lib/record.c. open: FDEC_E_DATA where the file cannot be written. */
 fdec_status record_open(struct fdec_ctx *ctx);

@@ -194,7 +194,9 @@ fdec_status fdec_ctx_describe(const fdec_ctx *ctx, char *buf, size_t n, size_t *
     json_object_set_new(o, "device", device_json(&ctx->device));
     json_object_set_new(o, "probed", probed_json(&ctx->device));
     json_object_set_new(o, "denied", denied);
-    json_object_set_new(o, "tables", tables_json(&ctx->tables)); /* best first */
+    struct tables *tables = ctx_hold_tables((fdec_ctx *) ctx);
+    json_object_set_new(o, "tables", tables_json(&tables->set)); /* best first */
+    ctx_release_tables((fdec_ctx *) ctx, tables);
     json_object_set_new(o, "cache_dir", json_string(ctx->cache_dir));
     try_st(hand_out(dump(o), buf, n, needed));
 out:

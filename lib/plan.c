@@ -113,7 +113,7 @@ static void add_workspace_of_online(fdec_plan *plan, const struct want *want)
     if (!plan_may_move(plan) || (want && want->kernel))
         return;
     const struct want online = {.family = "online", .no_table = want && want->no_table};
-    if (select_choices(&plan->problem, &online, &ctx->device, &ctx->tables, ctx->denied, choices, &n) == FDEC_OK)
+    if (select_choices(&plan->problem, &online, &ctx->device, &plan->tables->set, ctx->denied, choices, &n) == FDEC_OK)
         for (int i = 0; i < n; i++)
             add_workspace(plan, &choices[i]);
 }
@@ -126,18 +126,29 @@ bool plan_may_move(const fdec_plan *plan)
     return unified && plan->problem.op == OP_ATTN && !plan->problem.attn.invariant;
 }
 
-fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
-                        fdec_plan **out)
+static void count_plan(fdec_ctx *ctx, enum level level)
+{
+    pthread_mutex_lock(&ctx->lock);
+    ctx->counters.plans_at_level[level]++;
+    pthread_mutex_unlock(&ctx->lock);
+}
+
+/* tables: one of their users is the plan, also where it fails. */
+static fdec_status create(fdec_ctx *ctx, struct tables *tables, const struct problem *p, const struct want *want,
+                          uint32_t max_concurrent, fdec_plan **out)
 {
     fdec_status st = FDEC_OK;
     struct choice choices[MAX_CHOICES];
     fdec_plan *plan = calloc(1, sizeof *plan);
+    if (!plan)
+        ctx_release_tables(ctx, tables);
     try_alloc(plan);
     plan->ctx = ctx;
+    plan->tables = tables;
     plan->problem = *p;
     require("plan", max_concurrent <= MAX_CONCURRENT);
     plan->n_sets = max_concurrent ? (int) max_concurrent : DEFAULT_CONCURRENT;
-    try_st(select_choices(p, want, &ctx->device, &ctx->tables, ctx->denied, choices, &plan->n_ready));
+    try_st(select_choices(p, want, &ctx->device, &tables->set, ctx->denied, choices, &plan->n_ready));
     try_st(record_start(plan));
     for (int i = 0; i < plan->n_ready; i++) {
         plan->ready[i].choice = choices[i];
@@ -147,14 +158,27 @@ fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct wan
     }
     add_workspace_of_online(plan, want);
     try_st(make_counts(plan));
-    pthread_mutex_lock(&ctx->lock);
-    *(choices[0].level == LEVEL_ANALYTIC ? &ctx->counters.plans_analytic : &ctx->counters.plans_from_table) += 1;
-    pthread_mutex_unlock(&ctx->lock);
+    count_plan(ctx, choices[0].level);
     *out = plan;
     plan = NULL;
 out:
     fdec_plan_destroy(&plan);
     return st;
+}
+
+fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
+                        fdec_plan **out)
+{
+    return create(ctx, ctx_hold_tables(ctx), p, want, max_concurrent, out);
+}
+
+fdec_status plan_create_like(const fdec_plan *plan, const struct want *want, fdec_plan **out)
+{
+    fdec_ctx *ctx = plan->ctx;
+    pthread_mutex_lock(&ctx->tables_lock);
+    plan->tables->n_users++;
+    pthread_mutex_unlock(&ctx->tables_lock);
+    return create(ctx, plan->tables, &plan->problem, want, (uint32_t) plan->n_sets, out);
 }
 
 void fdec_plan_destroy(fdec_plan **plan)
@@ -164,6 +188,7 @@ void fdec_plan_destroy(fdec_plan **plan)
     fdec_plan_destroy(&(*plan)->adaption.online);
     for (int i = 0; i < (*plan)->n_ready; i++)
         release_ready(&(*plan)->ready[i], (*plan)->n_sets);
+    ctx_release_tables((*plan)->ctx, (*plan)->tables);
     if ((*plan)->counts)
         clReleaseMemObject((*plan)->counts);
     free((*plan)->recorded);

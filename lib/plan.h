@@ -24,6 +24,7 @@ struct adaption {
 
 struct fdec_plan {
     fdec_ctx *ctx;
+    struct tables *tables;  /* in force when it was made */
     struct problem problem; /* at its largest */
     int n_sets, n_ready;
     struct ready ready[MAX_CHOICES];
@@ -36,6 +37,8 @@ struct fdec_plan {
 /* Checks nothing about p: api_*.c does. want may be NULL. max_concurrent 0: 8. */
 fdec_status plan_create(fdec_ctx *ctx, const struct problem *p, const struct want *want, uint32_t max_concurrent,
                         fdec_plan **out);
+/* Another plan for the same problem, with other wishes and the same tables. */
+fdec_status plan_create_like(const fdec_plan *plan, const struct want *want, fdec_plan **out);
 
 /* FLASHDEC_RECORD: start allocates what run needs; run notes the shape of one run. */
 fdec_status record_start(fdec_plan *plan);

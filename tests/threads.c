@@ -293,6 +293,8 @@ static void *make_and_run(void *job)
     fdec_plan *attn = NULL, *linear = NULL;
     pthread_barrier_wait(&together);
     for (int i = 0; i < 5; i++) {
+        if (fdec_ctx_reload_tables(shared.ctx)) /* whatever the others are doing */
+            wrong(j, "reload");
         pthread_mutex_lock(&making);
         const fdec_status st = make_plans(shared.ctx, 1, &attn, &linear);
         pthread_mutex_unlock(&making);

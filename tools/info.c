@@ -115,9 +115,10 @@ static const char *denial(const fdec_ctx *ctx, int i)
 {
     if (ctx->denied[i])
         return "fails the self-test on this device";
-    for (int t = 0; t < ctx->tables.n && ctx->tables.level[t] == LEVEL_EXACT; t++)
-        for (int n = 0; n < ctx->tables.tables[t]->n_denied; n++) {
-            const struct table_denied *denied = &ctx->tables.tables[t]->denied[n];
+    const struct table_set *set = &ctx->tables->set; /* nobody reloads them here */
+    for (int t = 0; t < set->n && set->level[t] == LEVEL_EXACT; t++)
+        for (int n = 0; n < set->tables[t]->n_denied; n++) {
+            const struct table_denied *denied = &set->tables[t]->denied[n];
             if (!strcmp(denied->kernel, kernels[i]->name) && denied->rev == kernels[i]->rev && !denied->n_config &&
                 !*denied->class_text)
                 return denied->reason;
@@ -167,7 +168,8 @@ static json_t *explain(fdec_ctx *ctx, const char *problem, fdec_format format)
     plan = (struct fdec_plan){.ctx = ctx};
     if (!problem_parse(problem, &plan.problem, err, sizeof err))
         return json_pack("{s:s, s:s}", "problem", problem, "error", err);
-    if (select_choices(&plan.problem, NULL, &ctx->device, &ctx->tables, ctx->denied, choices, &plan.n_ready) != FDEC_OK)
+    if (select_choices(&plan.problem, NULL, &ctx->device, &ctx->tables->set, ctx->denied, choices, &plan.n_ready) !=
+        FDEC_OK)
         return json_pack("{s:s, s:s}", "problem", problem, "error", fdec_last_error());
     for (int i = 0; i < plan.n_ready; i++)
         plan.ready[i].choice = choices[i];
@@ -361,7 +363,7 @@ static bool examine(json_t *o, const struct args *a)
         json_object_set_new(o, "self_test", self_test(&s, &failures));
     json_object_set_new(o, "context", describe(&s));
     json_object_set_new(o, "kernels", kernels_json(s.ctx));
-    json_object_set_new(o, "crossings", crossings_json(&s.ctx->tables));
+    json_object_set_new(o, "crossings", crossings_json(&s.ctx->tables->set));
     json_object_set_new(o, "choices", choices_json(s.ctx, a->json ? FDEC_JSON : FDEC_TEXT));
     session_close(&s);
     if (a->warm) {
