@@ -18,6 +18,12 @@
 
 enum { SMALL_SEED = 2, SMALL_BATCH = 3, SMALL_LENGTH = 333, SMALL_ROWS = 5 };
 
+void tune_spec(const struct problem *p, struct workload_spec *spec)
+{
+    *spec = (struct workload_spec){
+        .problem = *p, .fill = FILL_UNIFORM, .seed = 1, .n_sets = 1, .timed = true, .reference = true};
+}
+
 /* ---- limits of the live device that reject() cannot know ---- */
 
 bool check_limits(const fdec_plan *plan, const struct problem *p, char *text, size_t n)
@@ -88,20 +94,30 @@ static int64_t shrunk(int64_t n, int64_t most)
     return MIN(n > 1 ? n - 1 : n, most);
 }
 
-/* Made from its text, so that strides and sizes of caches are its own. False: there is none. */
-static bool small_problem(const struct problem *p, struct problem *small)
+/* p at another range, made from its text, so that strides and sizes of caches are its own. False: the candidate does
+ * not take it. */
+static bool at_range(const struct checker *c, const struct candidate *candidate, const struct problem *p, int64_t first,
+                     int64_t second, struct problem *small)
 {
     char text[PROBLEM_TEXT], why[200];
-    int64_t at[N_RANGES];
     struct problem q = *p;
-    problem_range(&q, at);
-    if (p->op == OP_ATTN)
-        at[0] = MIN(at[0], SMALL_BATCH), at[1] = shrunk(at[1], SMALL_LENGTH);
-    else
-        at[0] = shrunk(at[0], SMALL_ROWS);
-    problem_set_range(&q, at);
+    problem_set_range(&q, (const int64_t[N_RANGES]){first, second});
     problem_print(&q, text);
-    return problem_parse(text, small, why, sizeof why);
+    return problem_parse(text, small, why, sizeof why) &&
+           !candidate->kernel->reject(small, &c->ctx->device, candidate->cfg);
+}
+
+/* False: there is none. */
+static bool small_problem(const struct checker *c, const struct candidate *candidate, const struct problem *p,
+                          struct problem *small)
+{
+    int64_t at[N_RANGES];
+    problem_range(p, at);
+    if (p->op == OP_ATTN)
+        return at_range(c, candidate, p, SMALL_BATCH, SMALL_LENGTH, small) ||
+               at_range(c, candidate, p, MIN(at[0], SMALL_BATCH), shrunk(at[1], SMALL_LENGTH), small);
+    return at_range(c, candidate, p, SMALL_ROWS, at[1], small) ||
+           at_range(c, candidate, p, shrunk(at[0], SMALL_ROWS), at[1], small);
 }
 
 bool check_is_cheap(const struct problem *p)
@@ -153,7 +169,7 @@ fdec_status check_small(const struct checker *c, const struct candidate *candida
     struct problem small;
     struct workload_spec spec;
     fdec_plan *plan = NULL;
-    if (!small_problem(p, &small) || candidate->kernel->reject(&small, &c->ctx->device, candidate->cfg))
+    if (!small_problem(c, candidate, p, &small))
         return FDEC_OK;
     c->phase("build");
     const struct want want = {.kernel = candidate->kernel, .cfg = candidate->cfg};

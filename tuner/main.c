@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,6 +213,7 @@ static int parse_option(int key, struct options *o)
 int main(int argc, char **argv)
 {
     struct options o = {.shapes = "stories260k", .budget_s = -1, .seed = 1, .build_s = 120, .first_s = 60, .run_s = 2};
+    signal(SIGXFSZ, SIG_IGN); /* over a limit on the size of files write() fails, like on a full disk */
     if (argc == 3 && !strcmp(argv[1], "--worker")) /* how the parent starts its workers */
         return worker_main(argv[2]);
     for (int key; (key = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {

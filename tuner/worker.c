@@ -28,12 +28,6 @@ struct worker {
     bool small_checked;       /* a worker has one candidate in one class */
 };
 
-void tune_spec(const struct problem *p, struct workload_spec *spec)
-{
-    *spec = (struct workload_spec){
-        .problem = *p, .fill = FILL_UNIFORM, .seed = 1, .n_sets = 1, .timed = true, .reference = true};
-}
-
 /* ---- talking ---- */
 
 /* False: the parent is gone. */
