@@ -127,10 +127,11 @@ static bool run_kernel(struct run *run, const struct kernel *k)
         for (int j = 0; j < n; j++) {
             struct candidate c = {.kernel = k};
             memcpy(c.cfg, configs[j].cfg, sizeof c.cfg);
-            program_options(k, p, &run->checker.ctx->device, c.cfg, options, sizeof options);
-            if (run->options)
+            for (int launch = 0; run->options && launch < MAX_LAUNCHES && k->entry[launch]; launch++) {
+                program_options(k, p, &run->checker.ctx->device, c.cfg, launch, options, sizeof options);
                 printf("%s\n", options);
-            else if (!pair_is_right(run, &c, p))
+            }
+            if (!run->options && !pair_is_right(run, &c, p))
                 return false;
         }
     }

@@ -11,6 +11,9 @@
  *                                                             configuration, problem
  *     {"line":"finish","complete":..}
  *
+ * A session line says when it was written ("unix_s"), begin and end lines how long after it they were ("at_us"): for
+ * export and report alone, absent in older logs.
+ *
  * Lines are only ever appended. A begin without its end is a run that took the tuner down: two of them and the
  * candidate is not tried again. Device and driver are part of each key through the file's name. */
 #define _GNU_SOURCE
@@ -24,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { JOURNAL_MAX_BYTES = 512 << 20, SUM_TAIL = 26 }; /* ,"sum":"0123456789abcdef"} */
@@ -359,6 +363,8 @@ static void read_lines(struct journal *j, const char *text, size_t n, size_t *wh
         if (!line || !apply(j, line)) {
             fprintf(stderr, "flashdec-tune: %s:%d: damaged line, dropped\n", j->path, number);
             j->n_dropped++;
+        } else if (j->lines) {
+            json_array_append(j->lines, line);
         }
         json_decref(line);
         at += length + 1;
@@ -380,9 +386,9 @@ static fdec_status load(struct journal *j, size_t *whole)
     return FDEC_OK;
 }
 
-fdec_status journal_read(const char *path, bool keep_stale, struct journal *j)
+/* *j: as it is to be before the first line. */
+static fdec_status read_into(const char *path, struct journal *j)
 {
-    *j = (struct journal){.fd = -1, .keep_stale = keep_stale};
     if (snprintf(j->path, sizeof j->path, "%s", path) >= (int) sizeof j->path)
         return fail(FDEC_E_DATA, "%.100s...: path too long", path);
     size_t whole;
@@ -390,6 +396,18 @@ fdec_status journal_read(const char *path, bool keep_stale, struct journal *j)
     if (st == FDEC_OK && !j->has_facts)
         st = fail(FDEC_E_DATA, "%s: no line of it says which device this is", path);
     return st;
+}
+
+fdec_status journal_read(const char *path, bool keep_stale, struct journal *j)
+{
+    *j = (struct journal){.fd = -1, .keep_stale = keep_stale};
+    return read_into(path, j);
+}
+
+fdec_status journal_read_lines(const char *path, struct journal *j)
+{
+    *j = (struct journal){.fd = -1, .lines = json_array()};
+    return j->lines ? read_into(path, j) : fail(FDEC_E_MEMORY, "out of memory: the lines of the log");
 }
 
 fdec_status journal_dir(char *buf, size_t n)
@@ -450,6 +468,7 @@ void journal_close(struct journal *j)
         close(j->fd);
     free(j->trials);
     free(j->slots);
+    json_decref(j->lines);
     *j = (struct journal){.fd = -1};
 }
 
@@ -490,6 +509,7 @@ static json_t *key_line(const struct journal *j, const char *kind, const struct 
                              t->problem_text);
     if (t->holdout)
         json_object_set_new(line, "holdout", json_true());
+    json_object_set_new(line, "at_us", json_integer((json_int_t) ((now_ms() - j->session_ms) * 1e3)));
     return line;
 }
 
@@ -505,9 +525,10 @@ fdec_status journal_facts(struct journal *j, const struct facts *f)
 
 fdec_status journal_session(struct journal *j, const struct session_info *s)
 {
-    json_t *line = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:b}", "line", "session", "version", fdec_version(),
+    json_t *line = json_pack("{s:s, s:s, s:I, s:f, s:s, s:s, s:b, s:I}", "line", "session", "version", fdec_version(),
                              "seed", (json_int_t) s->seed, "budget_s", s->budget_s, "strategy", s->strategy, "shapes",
-                             s->shapes, "fresh", (int) s->fresh);
+                             s->shapes, "fresh", (int) s->fresh, "unix_s", (json_int_t) time(NULL));
+    j->session_ms = now_ms();
     const bool applied = apply_session(j, line);
     return applied ? put(j, line, true) : fail(FDEC_E_MEMORY, "out of memory: a line of the log");
 }

@@ -17,6 +17,7 @@ static const char usage[] =
     "       flashdec-tune check TABLE\n"
     "       flashdec-tune diff TABLE TABLE\n"
     "       flashdec-tune verify TABLE [--budget SECONDS]\n"
+    "       flashdec-tune export LOG --format F [--problem P --kernel K] [--out FILE]\n"
     "\n"
     "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
     "\n"
@@ -37,6 +38,8 @@ static const char usage[] =
     "                    later one (default: 120,60,2; a run may always take 200 times the best)\n"
     "  --replay LOG      search in a log instead of on a device: prints how soon the strategy comes how near to the\n"
     "                    best of the log, as CSV; a table only with --out\n"
+    "  --format F        of export: t4, kernel-tuner, csv, chrome-trace\n"
+    "  --problem P, --kernel K   what export --format kernel-tuner is to write of\n"
     "  --quiet           print nothing but errors\n"
     "  --help            print this and exit\n"
     "  --version         print the version and exit\n"
@@ -47,6 +50,7 @@ static const char usage[] =
     "verify TABLE            measures as many of its entries again as the budget allows, winners over the default "
     "first;\n"
     "                        status 1 when one is wrong or slower than the default\n"
+    "export LOG --format F   writes the measurements of a log for other programs, to standard output or --out FILE\n"
     "\n"
     "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
     "Exit status: 0 success, 1 failure, 2 usage.\n";
@@ -137,7 +141,7 @@ out:
 
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"merge", "export", "report", "model"};
+    static const char *const later[] = {"merge", "report", "model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -158,28 +162,44 @@ static int subcommand(int argc, char **argv, const struct options *o)
             return bad_usage("verify needs one TABLE");
         return verify_run(o, argv[1]);
     }
+    if (!strcmp(argv[0], "export")) {
+        if (argc != 2 || !o->format)
+            return bad_usage("export needs one LOG and --format t4, kernel-tuner, csv or chrome-trace");
+        return export_run(o, argv[1]) == FDEC_OK ? 0 : failure();
+    }
     for (size_t i = 0; i < ARRAY_LEN(later); i++)
         if (!strcmp(argv[0], later[i]))
             return bad_usage("%s is not in this version", argv[0]);
     return bad_usage("'%s' is no command", argv[0]);
 }
 
-enum option_key { DEVICE = 256, SHAPES, BUDGET, STRATEGY, SEED, REPLAY, OUT, FRESH, LIMITS, QUIET, HELP, VERSION };
+enum option_key {
+    DEVICE = 256,
+    SHAPES,
+    BUDGET,
+    STRATEGY,
+    SEED,
+    REPLAY,
+    OUT,
+    FRESH,
+    LIMITS,
+    FORMAT,
+    PROBLEM,
+    KERNEL,
+    QUIET,
+    HELP,
+    VERSION
+};
 
 static const struct option long_options[] = {
-    {"device", required_argument, NULL, DEVICE},
-    {"shapes", required_argument, NULL, SHAPES},
-    {"budget", required_argument, NULL, BUDGET},
-    {"strategy", required_argument, NULL, STRATEGY},
-    {"seed", required_argument, NULL, SEED},
-    {"replay", required_argument, NULL, REPLAY},
-    {"out", required_argument, NULL, OUT},
-    {"fresh", no_argument, NULL, FRESH},
-    {"limits", required_argument, NULL, LIMITS},
-    {"quiet", no_argument, NULL, QUIET},
-    {"help", no_argument, NULL, HELP},
-    {"version", no_argument, NULL, VERSION},
-    {NULL, 0, NULL, 0},
+    {"device", required_argument, NULL, DEVICE},   {"shapes", required_argument, NULL, SHAPES},
+    {"budget", required_argument, NULL, BUDGET},   {"strategy", required_argument, NULL, STRATEGY},
+    {"seed", required_argument, NULL, SEED},       {"replay", required_argument, NULL, REPLAY},
+    {"out", required_argument, NULL, OUT},         {"fresh", no_argument, NULL, FRESH},
+    {"limits", required_argument, NULL, LIMITS},   {"format", required_argument, NULL, FORMAT},
+    {"problem", required_argument, NULL, PROBLEM}, {"kernel", required_argument, NULL, KERNEL},
+    {"quiet", no_argument, NULL, QUIET},           {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},       {NULL, 0, NULL, 0},
 };
 
 /* -1: go on. Else the exit status. */
@@ -203,6 +223,12 @@ static int parse_option(int key, struct options *o)
         return strategy_parse(optarg, &o->strategy)
                    ? -1
                    : bad_usage("--strategy %s: not default, random, local, halving or exhaustive", optarg);
+    case FORMAT:
+        return export_format_parse(optarg, &o->format)
+                   ? -1
+                   : bad_usage("--format %s: not t4, kernel-tuner, csv or chrome-trace", optarg);
+    case PROBLEM: o->problem = optarg; return -1;
+    case KERNEL: o->kernel = optarg; return -1;
     case REPLAY: o->replay = optarg; return -1;
     case HELP: fputs(usage, stdout); return 0;
     case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;

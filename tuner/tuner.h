@@ -18,6 +18,7 @@
  *   facts.c    device facts as JSON: worker -> parent -> journal
  *   build.c    journal -> table, deterministic
  *   tell.c     tables for people: what is in one, how two differ
+ *   export.c   journal -> T4, Kernel Tuner's cache, CSV, Chrome trace
  *
  * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers
  * any number of {"phase": NAME} and then one {"done": true, ...}. */
@@ -152,7 +153,9 @@ struct journal {
     int n_trials, cap;
     struct trial *trials;
     int n_slots;
-    int *slots; /* hash table of indices into trials, -1: free */
+    int *slots;        /* hash table of indices into trials, -1: free */
+    json_t *lines;     /* every good one, in order; NULL: not kept */
+    double session_ms; /* now_ms() at the line of this session */
 };
 
 /* Where journals lie, made when it is not there. */
@@ -160,6 +163,8 @@ fdec_status journal_dir(char *buf, size_t n);
 /* Reads a journal; damaged lines are told on standard error and dropped. keep_stale: lines of kernels that have changed
  * since count like the others, as far as there still is such a configuration: for what does not run them. */
 fdec_status journal_read(const char *path, bool keep_stale, struct journal *j);
+/* The same, and keeps the lines: also those that no trial comes of, their kernels having changed. */
+fdec_status journal_read_lines(const char *path, struct journal *j);
 /* The journal of a device, locked against a second tuner, created if there is none, cut after its last whole line. */
 fdec_status journal_open(const struct facts *f, struct journal *j);
 /* One in memory alone, for a device. What its log on disk says of rates and cache is taken over. */
@@ -288,8 +293,17 @@ void child_kill(struct child *c, char *why, size_t n); /* the whole process grou
 
 int worker_main(const char *work);
 
+/* ---- a log for other programs ---- */
+enum export_format { FORMAT_NONE, FORMAT_T4, FORMAT_KERNEL_TUNER, FORMAT_CSV, FORMAT_CHROME_TRACE };
+bool export_format_parse(const char *text, enum export_format *out);
+/* "2026-01-31T23:59:59.000000+00:00" */
+void time_text(int64_t unix_s, double us, char buf[40]);
+/* Into a new file, or to standard output (path NULL). */
+fdec_status write_out(const char *path, const char *text, size_t n);
+
 struct options {
-    const char *device, *shapes, *out, *replay;
+    const char *device, *shapes, *out, *replay, *problem, *kernel;
+    enum export_format format;
     double budget_s; /* 0: none */
     uint64_t seed;
     enum strategy strategy;
@@ -299,6 +313,7 @@ struct options {
 int session_run(const struct options *o); /* exit status */
 int replay_run(const struct options *o);
 int verify_run(const struct options *o, const char *table);
+fdec_status export_run(const struct options *o, const char *log);
 
 /* What a worker and a reference must agree on: the same inputs for the same problem. */
 struct workload_spec;
