@@ -69,6 +69,15 @@ struct table_denied {
     char reason[64];
 };
 
+/* A table that was merged into this one. */
+struct table_source {
+    uint64_t hash;
+    char tuner_version[32];
+    uint64_t seed;
+    int n_entries;
+    bool complete;
+};
+
 struct table {
     char *path; /* where it was read from; "built in: NAME" for an embedded one */
     char tuner_version[32];
@@ -76,7 +85,8 @@ struct table {
     bool complete;  /* false: the tuner ran out of budget or was stopped */
     bool modelled;  /* true: computed for a card, never measured */
     struct table_device device;
-    int n_entries, n_crossings, n_denied;
+    int n_sources, n_entries, n_crossings, n_denied;
+    struct table_source *sources;      /* sorted by hash; none: made of one log */
     struct table_entry *entries;       /* sorted: class, then lo */
     struct table_crossing *crossings;  /* sorted by class */
     struct table_denied *denied;
@@ -107,6 +117,12 @@ fdec_status table_hash(const struct table *t, uint64_t *hash);
 fdec_status table_print(struct table *t, char **text, size_t *n);
 /* table_print into a new file beside path, fsync, rename: the old file or the new one, never half of one. */
 fdec_status table_write(struct table *t, const char *path);
+
+/* Rewrites the table at path while no other table_update of it runs; readers see the old table or the new one. change
+ * makes *out, which is freed then, from what is there (NULL: nothing that could be read). Its failure, or one to write,
+ * leaves everything as it was. PATH.lock stays. */
+typedef fdec_status (*table_change)(void *arg, const struct table *old, struct table **out);
+fdec_status table_update(const char *path, table_change change, void *arg);
 
 /* Derives crossings from the entries (linear only), replacing what is there. */
 fdec_status table_derive_crossings(struct table *t);

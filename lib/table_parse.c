@@ -268,6 +268,26 @@ out:
     return st;
 }
 
+static fdec_status parse_source(json_t *o, struct table_source *s)
+{
+    fdec_status st = FDEC_OK;
+    const char *hash, *tuner_version;
+    json_int_t seed, entries;
+    int complete;
+    char *end;
+    unpack(o, "{s:s,s:s,s:I,s:I,s:b}", "hash", &hash, "tuner_version", &tuner_version, "seed", &seed, "entries",
+           &entries, "complete", &complete);
+    s->hash = strtoull(hash, &end, 16);
+    if (strlen(hash) != 16 || *end || strspn(hash, "0123456789abcdef") != 16)
+        return fail(FDEC_E_DATA, "hash is no 16 hexadecimal digits");
+    take(s->tuner_version, tuner_version);
+    take_number(s->seed, seed, INT64_MAX);
+    take_number(s->n_entries, entries, INT32_MAX);
+    s->complete = complete;
+out:
+    return st;
+}
+
 /* An array of objects into a new array of structs. */
 #define parse_array(key, array, items, n_items, parse_item)                                                            \
     do {                                                                                                               \
@@ -301,7 +321,7 @@ static fdec_status parse_root(json_t *o, struct table *t)
 {
     fdec_status st = FDEC_OK;
     const char *schema, *tuner_version, *hash;
-    json_t *device, *entries, *crossings, *deny;
+    json_t *device, *entries, *crossings, *deny, *merged_from = NULL;
     json_int_t version, seed;
     int complete, modelled;
     /* The version first: another one has other keys. */
@@ -309,9 +329,9 @@ static fdec_status parse_root(json_t *o, struct table *t)
         return fail(FDEC_E_DATA, "this is no flashdec-table");
     if (version != TABLE_SCHEMA)
         return fail(FDEC_E_DATA, "version %lld, this library reads %d", (long long) version, TABLE_SCHEMA);
-    unpack(o, "{s:s,s:I,s:s,s:I,s:b,s:b,s:s,s:o,s:o,s:o,s:o}", "schema", &schema, "version", &version, "tuner_version",
-           &tuner_version, "seed", &seed, "complete", &complete, "modelled", &modelled, "hash", &hash, "device",
-           &device, "entries", &entries, "crossings", &crossings, "deny", &deny);
+    unpack(o, "{s:s,s:I,s:s,s:I,s:b,s:b,s:s,s:o,s?o,s:o,s:o,s:o}", "schema", &schema, "version", &version,
+           "tuner_version", &tuner_version, "seed", &seed, "complete", &complete, "modelled", &modelled, "hash", &hash,
+           "device", &device, "merged_from", &merged_from, "entries", &entries, "crossings", &crossings, "deny", &deny);
     take(t->tuner_version, tuner_version);
     take_number(t->seed, seed, INT64_MAX);
     t->complete = complete;
@@ -322,6 +342,8 @@ static fdec_status parse_root(json_t *o, struct table *t)
     parse_array("entries", entries, t->entries, t->n_entries, parse_entry);
     parse_array("crossings", crossings, t->crossings, t->n_crossings, parse_crossing);
     parse_array("deny", deny, t->denied, t->n_denied, parse_denied);
+    if (merged_from)
+        parse_array("merged_from", merged_from, t->sources, t->n_sources, parse_source);
     try_st(table_check(t));
     try_st(check_hash(t, hash));
 out:
@@ -373,6 +395,7 @@ void table_destroy(struct table **t)
     free((*t)->entries);
     free((*t)->crossings);
     free((*t)->denied);
+    free((*t)->sources);
     free(*t);
     *t = NULL;
 }

@@ -289,6 +289,24 @@ static fdec_status check_denied(const struct table *t)
     return FDEC_OK;
 }
 
+static int by_source_hash(const void *a, const void *b)
+{
+    const struct table_source *x = a, *y = b;
+    return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+static fdec_status check_sources(const struct table *t)
+{
+    for (int i = 0; i < t->n_sources; i++) {
+        const struct table_source *s = &t->sources[i];
+        if (!is_text(s->tuner_version, NULL) || s->seed > INT64_MAX || s->n_entries < 0)
+            return fail(FDEC_E_DATA, "merged_from[%d]: a value is out of range", i);
+        if (i && by_source_hash(s - 1, s) >= 0)
+            return fail(FDEC_E_DATA, "merged_from[%d]: not sorted, or twice", i);
+    }
+    return FDEC_OK;
+}
+
 fdec_status table_check(const struct table *t)
 {
     fdec_status st = FDEC_OK;
@@ -300,6 +318,7 @@ fdec_status table_check(const struct table *t)
     try_st(check_entries(t));
     try_st(check_crossings(t));
     try_st(check_denied(t));
+    try_st(check_sources(t));
 out:
     return st;
 }
@@ -418,9 +437,21 @@ static json_t *json_denied(const struct table_denied *d)
     return o;
 }
 
+static json_t *json_source(const struct table_source *s)
+{
+    char hash[24];
+    snprintf(hash, sizeof hash, "%016" PRIx64, s->hash);
+    return json_pack("{s:s,s:s,s:I,s:I,s:b}", "hash", hash, "tuner_version", s->tuner_version, "seed",
+                     (json_int_t) s->seed, "entries", (json_int_t) s->n_entries, "complete", (int) s->complete);
+}
+
 static void put_body(struct text *out, const struct table *t)
 {
-    put_json(out, "\"device\":", json_device(&t->device), ",\n\"entries\":[");
+    put_json(out, "\"device\":", json_device(&t->device), ",\n");
+    for (int i = 0; i < t->n_sources; i++)
+        put_json(out, i ? ",\n" : "\"merged_from\":[\n", json_source(&t->sources[i]),
+                 i == t->n_sources - 1 ? "\n],\n" : "");
+    put(out, "\"entries\":[");
     for (int i = 0; i < t->n_entries; i++)
         put_json(out, i ? ",\n" : "\n", json_entry(&t->entries[i]), "");
     put(out, "\n],\n\"crossings\":[");
@@ -484,6 +515,7 @@ static void normalise(struct table *t)
         if (t->denied[i].n_config <= MAX_PARAMS)
             sort(t->denied[i].config, t->denied[i].n_config, by_name);
     sort(t->denied, t->n_denied, by_kernel);
+    sort(t->sources, t->n_sources, by_source_hash);
 }
 
 fdec_status table_derive_crossings(struct table *t)

@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, MAX_MERGED = 64 };
 
 static const char usage[] =
     "Usage: flashdec-tune [OPTION...]\n"
     "       flashdec-tune build LOG --out TABLE\n"
     "       flashdec-tune check TABLE\n"
     "       flashdec-tune diff TABLE TABLE\n"
+    "       flashdec-tune merge TABLE TABLE... --out TABLE\n"
     "       flashdec-tune verify TABLE [--budget SECONDS]\n"
     "       flashdec-tune export LOG --format F [--problem P --kernel K] [--out FILE]\n"
     "\n"
@@ -47,6 +48,8 @@ static const char usage[] =
     "build LOG --out TABLE   makes a table from a log of measurements; the same log gives the same bytes\n"
     "check TABLE             validates a table and prints what is in it\n"
     "diff TABLE TABLE        prints what the second one has otherwise than the first\n"
+    "merge TABLE TABLE...    one table out of several of a device: each class of shapes from the one that knows it "
+    "best\n"
     "verify TABLE            measures as many of its entries again as the budget allows, winners over the default "
     "first;\n"
     "                        status 1 when one is wrong or slower than the default\n"
@@ -139,9 +142,24 @@ out:
     return st == FDEC_OK ? 0 : failure();
 }
 
+static int merge_command(const char *const *paths, int n, const char *out)
+{
+    struct table *tables[MAX_MERGED] = {NULL}, *merged = NULL;
+    fdec_status st = FDEC_OK;
+    for (int i = 0; i < n; i++)
+        try_st(table_read(paths[i], &tables[i]));
+    try_st(table_merge((const struct table *const *) tables, n, false, stderr, &merged));
+    try_st(table_write(merged, out));
+out:
+    for (int i = 0; i < n; i++)
+        table_destroy(&tables[i]);
+    table_destroy(&merged);
+    return st == FDEC_OK ? 0 : failure();
+}
+
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"merge", "report", "model"};
+    static const char *const later[] = {"report", "model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -156,6 +174,11 @@ static int subcommand(int argc, char **argv, const struct options *o)
         if (argc != 3)
             return bad_usage("diff needs two TABLEs");
         return diff_command((const char *const[]){argv[1], argv[2]});
+    }
+    if (!strcmp(argv[0], "merge")) {
+        if (argc < 3 || argc - 1 > MAX_MERGED || !o->out)
+            return bad_usage("merge needs 2 to %d TABLEs and --out TABLE", MAX_MERGED);
+        return merge_command((const char *const *) argv + 1, argc - 1, o->out);
     }
     if (!strcmp(argv[0], "verify")) {
         if (argc != 2)

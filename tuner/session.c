@@ -145,6 +145,31 @@ static void tell_not_reached(const struct session *s)
     }
 }
 
+struct joining {
+    struct session *s;
+    struct table **own;
+};
+
+/* What this run made replaces what was there, class by class; classes that it does not have stay, if they are of the
+ * same device and driver. */
+static fdec_status join_old(void *arg, const struct table *old, struct table **out)
+{
+    struct joining *j = arg;
+    const struct table *own = *j->own;
+    bool more = false;
+    for (int i = 0; old && i < old->n_entries && !more; i++)
+        more = !table_has_class(own, old->entries[i].class_text);
+    if (!more || table_level(old, &j->s->facts.device) != LEVEL_EXACT) {
+        *out = *j->own;
+        *j->own = NULL;
+        return FDEC_OK;
+    }
+    const fdec_status st = table_merge((const struct table *const[]){own, old}, 2, true, stderr, out);
+    if (st == FDEC_OK)
+        session_tell(j->s, "%d entries of other shapes were there before and stay", (*out)->n_entries - own->n_entries);
+    return st;
+}
+
 static fdec_status write_table(struct session *s, bool complete)
 {
     struct table *t = NULL;
@@ -160,10 +185,10 @@ static fdec_status write_table(struct session *s, bool complete)
         snprintf(path, sizeof path, "%s", s->o->out);
     else
         try_st(default_path(&s->facts.device, path, sizeof path));
-    try_st(table_write(t, path));
-    session_tell(s, "%d entries; %d candidates tried, %d measurements in %.0f s%s", t->n_entries, s->n_started,
-                 s->n_timed, (now_ms() - s->begin_ms) * 1e-3,
-                 complete ? "" : "; incomplete: more time would try more candidates");
+    const int n_entries = t->n_entries;
+    try_st(table_update(path, join_old, &(struct joining){s, &t}));
+    session_tell(s, "%d entries; %d candidates tried, %d measurements in %.0f s%s", n_entries, s->n_started, s->n_timed,
+                 (now_ms() - s->begin_ms) * 1e-3, complete ? "" : "; incomplete: more time would try more candidates");
     tell_not_reached(s);
     session_tell_drift(s);
     session_tell(s, "table: %s", path);

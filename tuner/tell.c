@@ -111,6 +111,11 @@ void table_summary(const struct table *t, FILE *f)
     fprintf(f, "%s, %s, driver %s: %d entries, %s, flashdec %s, seed %llu\n", t->device.name, t->device.platform,
             t->device.driver, t->n_entries, t->complete ? "complete" : "incomplete", t->tuner_version,
             (unsigned long long) t->seed);
+    for (int i = 0; i < t->n_sources; i++)
+        fprintf(f, "merged from %016llx: %d entries, %s, flashdec %s, seed %llu\n",
+                (unsigned long long) t->sources[i].hash, t->sources[i].n_entries,
+                t->sources[i].complete ? "complete" : "incomplete", t->sources[i].tuner_version,
+                (unsigned long long) t->sources[i].seed);
     fprintf(f, "read %.1f GB/s, launch %.1f us\n", t->device.read_gbps, t->device.launch_us);
     for (int i = 0; i < t->n_entries; i++) {
         const struct table_entry *e = &t->entries[i];

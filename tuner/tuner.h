@@ -17,6 +17,7 @@
  *   journal.c  the log of everything measured, safe against being killed at any moment
  *   facts.c    device facts as JSON: worker -> parent -> journal
  *   build.c    journal -> table, deterministic
+ *   merge.c    one table out of several
  *   tell.c     tables for people: what is in one, how two differ
  *   export.c   journal -> T4, Kernel Tuner's cache, CSV, Chrome trace
  *
@@ -270,6 +271,10 @@ double trial_cost(const struct journal *j, const struct trial *t);
 /* Is it one of the best at a point and not measured again yet. */
 bool is_finalist(const struct journal *j, const struct candidate *c, const struct problem *p);
 fdec_status build_table(const struct journal *j, struct table **out);
+bool table_has_class(const struct table *t, const char *class_text);
+/* Of one device and driver; told gets a line for each outlier. by_order: a class comes from the first table that has it;
+ * else from the best, and the order does not matter. */
+fdec_status table_merge(const struct table *const *tables, int n, bool by_order, FILE *told, struct table **out);
 void table_summary(const struct table *t, FILE *f);
 /* Entries are paired by class and measured point. */
 void table_diff(const struct table *a, const struct table *b, FILE *f);
