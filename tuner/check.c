@@ -94,7 +94,8 @@ static int64_t shrunk(int64_t n, int64_t most)
     return MIN(n > 1 ? n - 1 : n, most);
 }
 
-/* p at another range, made from its text, so that strides and sizes of caches are its own. False: the candidate does
+/* p at another range, made from its text, so that strides and sizes of caches are its own; of linear layers with x
+ * normalised, which is the same program. False: the candidate does
  * not take it. */
 static bool at_range(const struct checker *c, const struct candidate *candidate, const struct problem *p, int64_t first,
                      int64_t second, struct problem *small)
@@ -103,8 +104,11 @@ static bool at_range(const struct checker *c, const struct candidate *candidate,
     struct problem q = *p;
     problem_set_range(&q, (const int64_t[N_RANGES]){first, second});
     problem_print(&q, text);
-    return problem_parse(text, small, why, sizeof why) &&
-           !candidate->kernel->reject(small, &c->ctx->device, candidate->cfg);
+    if (!problem_parse(text, small, why, sizeof why))
+        return false;
+    if (p->op == OP_LINEAR)
+        small->linear.norm = true, small->linear.eps = 1e-5f;
+    return !candidate->kernel->reject(small, &c->ctx->device, candidate->cfg);
 }
 
 /* False: there is none. */

@@ -1,0 +1,235 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""mutants.py - does the tuner's check of candidates catch kernels that are subtly wrong?
+
+    mutants.py TUNE_CHECK [--full]
+
+Makes mutants of the tuned kernels' sources, one change each: at every place where an operator of the list below fits, in an
+order that depends on the seed alone, up to a quota. A mutant counts where it compiles and its LLVM code, of the very options
+that the check uses, differs from the original's. Each is then checked by TUNE_CHECK, as a worker of flashdec-tune checks a
+candidate. One that ends the process, or takes longer than a minute, is caught, too: to the tuner it is a crash or a hang.
+Without --full: a dozen. What survives because it computes the same is listed in SAME, with the reason, and does not count.
+Exit status: 0 when at least 98 % of the others are caught; survivors are listed."""
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+CL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
+PER_TARGET = 8
+SHORT = 12
+
+# (name, what to look for, what to put there); the whole line is the place
+OPERATORS = [
+    ("first iteration dropped", r"(for \((?:int|size_t) \w+ = )0;", r"\g<1>1;"),
+    ("one iteration too many", r"(for \([^;]*;[^;<]* )< ([a-z])", r"\1<= \2"),
+    ("last iteration dropped", r"(for \([^;]*; \w+ < )([^;]+);", r"\1(\2) - 1;"),
+    ("every other iteration", r"(for \([^;]*;[^;]*; \w+ \+= )(\w+)\)", r"\1 2 * (\2))"),
+    ("no barrier", r"barrier\([A-Z_]+\);", r";"),
+    ("wrong sign", r" \+= ", r" -= "),
+    ("wrong sign of a term", r"(\w) - (?!1\b)(\w)", r"\1 + \2"),
+    ("wrong scale", r"\* (\w+->scale|inverse|scale)\b", r"* 1.01f * \1"),
+    ("rounded to half", r"= fma\((.*)\);$", r"= MUTANT_HALF(fma(\1));"),
+    ("rounded to half at the end", r"(store(?:_f32)?\()([^,]+),", r"\1MUTANT_HALF(\2),"),
+    ("stale output", r"^(\s+)(?:\w+ = )?(store(?:_f32)?\(.*\));$", r"\1if (get_global_id(0) > 0) \2;"),
+    ("skipped store", r"^(\s+)(y\[.*\] = .*;|\*\w+ = .*;)$", r"\1;"),
+    ("wrong first maximum", r"EXP_NONE|-INFINITY", r"0.0f"),
+    ("minimum for maximum", r" > (\w+(?:\.\w+)?) \? ", r" < \1 ? "),
+    ("dropped mask", r"^(\s+)if \((?!.*\breturn|.*\{)(.*)\)$", r"\1if (1)"),
+    ("inverted condition", r"^(\s+)if \(([^{}]*)\) \{$", r"\1if (!(\2)) {"),
+    ("limit off by one", r"\bmin\(([^,()]+), ([^()]+)\)", r"(min(\1, \2) - 1)"),
+    ("index off by one", r"\[([a-z]\w*)\](?! = )", r"[\1 + 1]"),
+    ("offset off by one", r"(\w+) \* (WIDTH|VEC|STRIDE|W_BLOCK|V_DIM|HEAD_DIM|KEYS)\b", r"(\1 * \2 + 1)"),
+    ("swapped strides", r"(token|head)_stride", lambda m: ("head" if m[1] == "token" else "token") + "_stride"),
+    ("compared the other way", r" >= ", r" > "),
+]
+
+# file, kernels to check, problems: small, with tails
+ATTN = ["attn:f16 b=2 h=8/2 d=40 n=150"]
+LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=20 n=33 k=4500"]
+QUANT = ["linear:q4_K m=5 n=22 k=512"]
+SOFTMAX = ["softmax:f32 rows=3 cols=1030", "softmax:f32 rows=1 cols=70000"]
+TARGETS = [
+    ("softmax.cl", "softmax/", SOFTMAX),
+    ("row.h", "softmax/online", SOFTMAX),
+    ("exp.h", "softmax/", SOFTMAX),
+    ("linear_vec.cl", "linear/vec-flat", LINEAR),
+    ("linear_vec.cl", "linear/vec-gemv", LINEAR),
+    ("linear.cl", "linear/vec-flat", LINEAR),
+    ("linear_panel.cl", "linear/vec-gemm", LINEAR),
+    ("linear_wg.cl", "linear/wg-flat", LINEAR),
+    ("quant.h", "linear/vec-flat", QUANT),
+    ("load.h", "linear/vec-flat", LINEAR),
+    ("lanes.h", "attn/vec-online", ATTN),
+    ("attn.cl", "attn/vec-online", ATTN),
+    ("attn_vec.cl", "attn/vec-online", ATTN),
+    ("attn_vec.cl", "attn/vec-unified", ATTN),
+    ("attn_wg.cl", "attn/wg-online", ATTN),
+]
+
+# (file, a part of the mutated line): why the results are the same
+SAME = {
+    ("softmax.cl", "s.sum * exp_plain(s.top + top)"): "up to 16 splits there is one step, and s.sum is 0 before it",
+    ("softmax.cl", "i <= c->end; i += U * STRIDE"): "a block past the end is -inf, which weighs nothing",
+    ("row.h", "l <= step"): "it changes a lane that is not used any more",
+    ("exp.h", "fabs(x) > 0x1p22f"): "at 2^22 itself both forms hold",
+    ("linear_vec.cl", "(min(k - k0, kt) - 1) + k0"): "the last step is left to the code for the rest",
+    ("linear_vec.cl", "t <= tokens"): "it adds to sums that nobody reads",
+    ("linear_vec.cl", "if (1) sums[i] = acc[i];"): "it keeps sums that nobody reads",
+    ("linear_vec.cl", "--wait == 0"): "only prefetches are others",
+    ("linear_vec.cl", "if (k > WIDTH)"): "at k = WIDTH both ways load the same",
+    ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
+    ("linear.cl", "i <= a.k"): "one element more into the padding between rows",
+    ("linear.cl", "if (token > a->m)"): "kernels for CPUs have no token past the end",
+}
+
+HALF = """
+#ifndef MUTANT_HALF
+#define MUTANT_HALF mutant_half
+static float __attribute__((overloadable)) mutant_half(float x) { return as_float((as_int(x) + 0x1000) & ~0x1fff); }
+static float8 __attribute__((overloadable)) mutant_half(float8 x) { return as_float8((as_int8(x) + 0x1000) & ~0x1fff); }
+static float16 __attribute__((overloadable)) mutant_half(float16 x) { return as_float16((as_int16(x) + 0x1000) & ~0x1fff); }
+#endif
+"""
+
+
+def places(text):
+    """(line, operator, new text) of every possible mutant of a source: code alone, no comment, nothing the preprocessor decides."""
+    lines = text.split("\n")
+    comment = False
+    for n, line in enumerate(lines):
+        inside = comment
+        comment = (comment or "/*" in line) and "*/" not in line[line.rfind("/*") if "/*" in line else 0:]
+        code = line.split("/*")[0].rstrip()
+        if inside or not code.strip() or re.match(r"\s*#\s*(if|el|end|include|error|pragma|ifdef|ifndef)", code):
+            continue
+        for name, pattern, new in OPERATORS:
+            for m in re.finditer(pattern, code):
+                mutated = code[: m.start()] + m.expand(new) + code[m.end():] if isinstance(new, str) else (
+                    code[: m.start()] + new(m) + code[m.end():])
+                whole = "\n".join(lines[:n] + [mutated + line[len(code):]] + lines[n + 1:])
+                shown = mutated.strip() + (" " + lines[n + 1].strip() if mutated.endswith(")") else "")
+                yield n + 1, name, shown, (HALF + whole if "MUTANT_HALF" in mutated else whole)
+
+
+class Tree:
+    """A copy of cl/ in which one file may be another."""
+
+    def __init__(self, root):
+        self.dir = os.path.join(root, "cl")
+        shutil.copytree(CL, self.dir)
+
+    def put(self, name, text):
+        with open(os.path.join(self.dir, name), "w") as f:
+            f.write(text)
+
+    def restore(self, name):
+        shutil.copy(os.path.join(CL, name), os.path.join(self.dir, name))
+
+
+def code_of(tree, source, options):
+    """LLVM code, without the line that names the file. None: it does not compile."""
+    run = subprocess.run(
+        ["clang-14", "-x", "cl", "-target", "x86_64-linux-gnu", "-Xclang", "-finclude-default-header",
+         "-Xclang", "-fdeclare-opencl-builtins", "-D__OPENCL_VERSION__=120", "-O1", "-S", "-emit-llvm", "-o", "-", "-I", tree.dir]
+        + options.split() + [os.path.join(tree.dir, source)], capture_output=True, text=True)
+    return run.stdout if run.returncode == 0 else None
+
+
+def source_of(kernels):
+    return kernels.split("/")[0] + ".cl"
+
+
+def check(tree, tune_check, kernels, problems, work):
+    """What became of it: None where all was right."""
+    pocl = os.path.join(work, "pocl")
+    shutil.rmtree(pocl, ignore_errors=True)
+    os.mkdir(pocl)
+    env = dict(os.environ, FLASHDEC_CL_DIR=tree.dir, POCL_CACHE_DIR=pocl, FLASHDEC_CACHE_DIR=os.path.join(work, "cache"))
+    try:
+        run = subprocess.run([tune_check, "--kernel", kernels] + problems, env=env, capture_output=True, text=True,
+                             errors="replace", timeout=60 if kernels else 600)
+    except subprocess.TimeoutExpired:
+        return "hang"
+    if run.returncode == 77:
+        sys.exit(77)
+    if run.returncode < 0:
+        return "crash: signal %d" % -run.returncode
+    return None if run.returncode == 0 else (run.stdout + run.stderr).strip().split("\n")[-1]
+
+
+def order(seed, *what):
+    return hashlib.sha256(repr((seed,) + what).encode()).hexdigest()
+
+
+def mutants(tree, tune_check, target):
+    """Active mutants of one target, each by another operator."""
+    name, kernels, problems = target
+    listed = subprocess.run([tune_check, "--options", "--kernel", kernels] + problems, capture_output=True, text=True)
+    options = sorted(set(listed.stdout.strip().split("\n")))
+    original = [code_of(tree, source_of(kernels), o) for o in options]
+    if None in original:
+        sys.exit("mutants.py: %s does not compile" % source_of(kernels))
+    taken = set()
+    with open(os.path.join(CL, name)) as f:
+        text = f.read()
+    seen = set()
+    for line, operator, new, whole in sorted(places(text), key=lambda p: order(1, name, kernels, p[:3])):
+        if operator in taken or len(taken) == PER_TARGET:
+            continue
+        tree.put(name, whole)
+        codes = [code_of(tree, source_of(kernels), o) for o in options]
+        key = tuple(codes)
+        if None not in codes and codes != original and key not in seen:
+            taken.add(operator)
+            seen.add(key)
+            yield line, operator, new
+        tree.restore(name)
+
+
+def same(name, new):
+    for (file, part), reason in SAME.items():
+        if file == name and part in new:
+            return reason
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tune_check")
+    parser.add_argument("--full", action="store_true", help="all, not a dozen")
+    args = parser.parse_args()
+    if not shutil.which("clang-14"):
+        print("SKIP: no clang-14")
+        return 77
+    caught = total = 0
+    survivors = []
+    with tempfile.TemporaryDirectory() as work:
+        tree = Tree(work)
+        for target in TARGETS if args.full else TARGETS[:1]:
+            for line, operator, new in mutants(tree, args.tune_check, target):
+                became = check(tree, args.tune_check, target[1], target[2], work)
+                at = "%s:%d (%s) %s: %s" % (target[0], line, target[1], operator, new)
+                print("%s\n    %s" % (at, became or "SURVIVED"), flush=True)
+                reason = same(target[0], new) if became is None else None
+                if reason:
+                    print("    the same: " + reason)
+                    continue
+                total += 1
+                caught += became is not None
+                if became is None:
+                    survivors.append(at)
+                if total == SHORT and not args.full:
+                    break
+    print("%d of %d mutants caught" % (caught, total))
+    for at in survivors:
+        print("survived: " + at)
+    return 0 if total >= SHORT and caught >= 0.98 * total else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
