@@ -132,6 +132,29 @@ for strategy in default random local exhaustive; do
     cmp "$dir/out" "$dir/curve" || wrong "$strategy does not repeat"
 done
 
+# A table measured again, whatever comes out on a busy machine. It is that of the pretended device by now.
+export FLASHDEC_PRETEND=local=32768
+"$tune" verify "$table" --budget 15 >"$dir/out" 2>"$dir/err"
+[ $? -le 1 ] || wrong "verify: neither 0 nor 1"
+says '^[1-9][0-9]* of [0-9]* entries measured'
+says 'of the default (table: .*): \(holds\|SLOWER\)'
+
+# Two tables become one, in any order the same; what a run does not have stays in the table that it writes.
+expect 0 "$tune" merge "$table" "$dir/built.json" --out "$dir/one.json"
+expect 0 "$tune" merge "$dir/built.json" "$table" --out "$dir/other.json"
+cmp "$dir/one.json" "$dir/other.json" || wrong "the order of merged tables matters"
+expect 0 "$tune" check "$dir/one.json"
+says '^merged from'
+says '^softmax:f32 cols=80'
+cp "$table" "$dir/joined.json"
+entries=$("$tune" check "$table" | grep -c ' us')
+echo 'softmax:f32 rows=1 cols=90' >"$dir/list"
+expect 0 "$tune" --shapes "$dir/list" --budget 20 --fresh --out "$dir/joined.json"
+expect 0 "$tune" check "$dir/joined.json"
+says '^softmax:f32 cols=90'
+[ "$(grep -c ' us' "$dir/out")" -gt "$entries" ] || wrong "what another run had measured is gone"
+unset FLASHDEC_PRETEND
+
 # Two tables side by side.
 expect 0 "$tune" diff "$table" "$table"
 says ' the same, 0 with another time, 0 with another choice or range, 0 gone, 0 new$'

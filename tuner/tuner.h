@@ -136,6 +136,7 @@ struct trial { /* all that is known of one candidate at one point */
     int failures; /* fatal outcomes, and begins whose end was never written */
     bool open;    /* a begin without its end */
     bool holdout; /* of a hold-out point: no range of the table comes from it */
+    bool passed_over; /* cannot be measured as a finalist or at a hold-out: not asked for again; in memory alone */
     bool done;    /* result is the last end's, and final */
     struct result result;
 };
