@@ -83,6 +83,7 @@ SAME = {
     ("linear_vec.cl", "--wait == 0"): "only prefetches are others",
     ("linear_vec.cl", "if (k > WIDTH)"): "at k = WIDTH both ways load the same",
     ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
+    ("attn_vec.cl", "s->all_hi = (min(s->all_hi, to) - 1)"): "a tile goes the way of tiles that are not whole",
     ("linear.cl", "i <= a.k"): "one element more into the padding between rows",
     ("linear.cl", "if (token > a->m)"): "kernels for CPUs have no token past the end",
 }
