@@ -84,6 +84,11 @@ SAME = {
     ("linear_vec.cl", "if (k > WIDTH)"): "at k = WIDTH both ways load the same",
     ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
     ("attn_vec.cl", "s->all_hi = (min(s->all_hi, to) - 1)"): "a tile goes the way of tiles that are not whole",
+    ("row.h", "l <= VEC"): "it changes a lane that is not used",
+    ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
+    ("linear_vec.cl", "(k + KT + 1) / KT"): "tiles are cut elsewhere",
+    ("linear_vec.cl", "r <= NR"): "only prefetches are others",
+    ("linear_vec.cl", "i <= WIDTH; i++) v[i]"): "it changes a lane that is not used",
     ("linear.cl", "i <= a.k"): "one element more into the padding between rows",
     ("linear.cl", "if (token > a->m)"): "kernels for CPUs have no token past the end",
 }
