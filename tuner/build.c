@@ -151,7 +151,8 @@ bool is_finalist(const struct journal *j, const struct candidate *c, const struc
     int n_final = 0, n_better = 0;
     const struct trial *best = find_field(j, p, &f) ? best_of(&f, NULL, true) : NULL;
     const struct trial *own = best ? journal_find(j, c, f.text) : NULL;
-    if (!own || !is_in(&f, own, NULL) || own->result.final || own == f.standard || !is_as_good(&f, own, best))
+    if (!own || !is_in(&f, own, NULL) || own->result.final || own->passed_over || own == f.standard ||
+        !is_as_good(&f, own, best))
         return false;
     for (int i = 0; i < j->n_trials; i++) {
         const struct trial *t = &j->trials[i];

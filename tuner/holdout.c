@@ -75,7 +75,8 @@ static void set_point(struct shape_class *sc, const struct gap *gap)
 static bool is_open(const struct search *s, const struct shape_class *sc, const struct candidate *c)
 {
     const struct trial *t = journal_find(s->journal, c, sc->holdout.text);
-    return !(t && (t->done || t->failures)) && !c->kernel->reject(&sc->holdout.problem, &s->facts->device, c->cfg);
+    return !(t && (t->done || t->failures || t->passed_over)) &&
+           !c->kernel->reject(&sc->holdout.problem, &s->facts->device, c->cfg);
 }
 
 bool search_holdout(const struct search *s, struct task *out)

@@ -32,14 +32,11 @@ static bool can_measure(struct session *s, const struct task *task, struct shape
     const bool can = !given_up(s, &task->candidate, sc->text) && session_make_reference(s, shapes_whole(sc, p));
     if (can || task->tier < TIER_FINAL)
         return can;
-    struct trial *t =
-        journal_trial(&s->journal, &task->candidate, p); /* in memory: so that it is not asked for again */
-    if (!t)
-        s->failed = true;
-    else if (task->tier == TIER_FINAL)
-        t->result.final = true;
+    struct trial *t = journal_trial(&s->journal, &task->candidate, p);
+    if (t)
+        t->passed_over = true;
     else
-        t->failures = 2;
+        s->failed = true;
     return false;
 }
 
