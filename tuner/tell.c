@@ -64,6 +64,13 @@ static void summary_family(const struct table_entry *e, int family, const char *
                              : fprintf(f, "%s not timed%s", table_family_name(family), end);
 }
 
+static void summary_families(const struct table_entry *e, int below, int above, const char *end, FILE *f)
+{
+    fprintf(f, "%lld: ", (long long) e->point[0]);
+    summary_family(e, below, ", ", f);
+    summary_family(e, above, end, f);
+}
+
 /* "9 (8: gemv 90.1 us, flat 92.0 us; 9: gemv 99.3 us, flat 92.2 us)": the two families below and at the crossing. */
 static void summary_side(const struct table *t, const char *class_text, int64_t m, int below, int above, FILE *f)
 {
@@ -80,12 +87,9 @@ static void summary_side(const struct table *t, const char *class_text, int64_t 
         return;
     }
     fprintf(f, "%lld (", (long long) m);
-    for (const struct table_entry *const *e = (const struct table_entry *const[]){before, at, NULL}; *e || e[1]; e++)
-        if (*e) {
-            fprintf(f, "%s%lld: ", *e == at && before ? "; " : "", (long long) (*e)->point[0]);
-            summary_family(*e, below, ", ", f);
-            summary_family(*e, above, "", f);
-        }
+    if (before)
+        summary_families(before, below, above, "; ", f);
+    summary_families(at, below, above, "", f);
     fprintf(f, ")");
 }
 
