@@ -36,31 +36,41 @@ static bool simpler(const struct candidate *a, const struct candidate *b)
     return strcmp(x, y) < 0;
 }
 
-/* Time over the default's, with its 95 % interval: of each pair of samples where they were taken in turns. Where the
- * default itself is of no use there is nothing to divide by, and the times in us do as well. */
-struct cost {
-    double middle, lo, hi;
-};
-
-static struct cost cost_of(const struct trial *t, const struct trial *standard)
-{
-    const struct result *r = &t->result;
-    if (t == standard)
-        return (struct cost){1, 1, 1};
-    if (!standard)
-        return (struct cost){r->median_us, r->lo_us, r->hi_us};
-    if (r->ratio > 0)
-        return (struct cost){r->ratio, r->ratio_lo, r->ratio_hi};
-    const struct result *d = &standard->result; /* at other times: the worst of both intervals */
-    return (struct cost){r->median_us / d->median_us, r->lo_us / d->hi_us, r->hi_us / d->lo_us};
-}
-
 /* What is known at a point. */
 struct field {
     const struct journal *j;
     char text[PROBLEM_TEXT];
     const struct trial *standard; /* the default's, NULL: it is of no use */
+    uint64_t hash;                /* candidate_hash() of it */
 };
+
+struct cost {
+    double middle, lo, hi;
+};
+
+static bool timed_with_default(const struct trial *t, const struct field *f)
+{
+    return f->standard && t->result.ratio > 0 && t->result.against == f->hash;
+}
+
+/* Time over the default's, with its 95 % interval: of each pair of samples where they were taken in turns, directly or
+ * both with what was the default then. Where the default itself is of no use there is nothing to divide by, and the times
+ * in us do as well. */
+static struct cost cost_of(const struct trial *t, const struct field *f)
+{
+    const struct result *r = &t->result;
+    if (t == f->standard)
+        return (struct cost){1, 1, 1};
+    if (!f->standard)
+        return (struct cost){r->median_us, r->lo_us, r->hi_us};
+    if (timed_with_default(t, f))
+        return (struct cost){r->ratio, r->ratio_lo, r->ratio_hi};
+    const struct result *d = &f->standard->result;
+    if (r->ratio > 0 && d->ratio > 0 && r->against == d->against)
+        return (struct cost){r->ratio / d->ratio, r->ratio_lo / d->ratio_hi, r->ratio_hi / d->ratio_lo};
+    /* at other times: the worst of both intervals */
+    return (struct cost){r->median_us / d->median_us, r->lo_us / d->hi_us, r->hi_us / d->lo_us};
+}
 
 /* False: the default was not tried, so nothing can be said to beat it. */
 static bool find_field(const struct journal *j, const struct problem *p, struct field *f)
@@ -75,6 +85,7 @@ static bool find_field(const struct journal *j, const struct problem *p, struct 
         return false;
     if (!usable(j, f->standard))
         f->standard = NULL;
+    f->hash = f->standard ? candidate_hash(&first) : 0;
     return true;
 }
 
@@ -89,12 +100,12 @@ double trial_cost(const struct journal *j, const struct trial *t)
 {
     struct field f;
     find_field(j, &t->problem, &f);
-    return cost_of(t, f.standard).middle;
+    return cost_of(t, &f).middle;
 }
 
 static bool beats_default(const struct field *f, const struct trial *t)
 {
-    return !f->standard || cost_of(t, f->standard).hi < 1;
+    return !f->standard || cost_of(t, f).hi < 1;
 }
 
 static const struct trial *best_of(const struct field *f, const char *family, bool beating)
@@ -104,7 +115,7 @@ static const struct trial *best_of(const struct field *f, const char *family, bo
         const struct trial *t = &f->j->trials[i];
         if (!is_in(f, t, family) || (beating && !beats_default(f, t)))
             continue;
-        const double cost = cost_of(t, f->standard).middle, least = best ? cost_of(best, f->standard).middle : 0;
+        const double cost = cost_of(t, f).middle, least = best ? cost_of(best, f).middle : 0;
         if (!best || cost < least || (cost == least && simpler(&t->candidate, &best->candidate)))
             best = t;
     }
@@ -114,7 +125,7 @@ static const struct trial *best_of(const struct field *f, const char *family, bo
 /* Within 3 % of the best, and their intervals meet. */
 static bool is_as_good(const struct field *f, const struct trial *t, const struct trial *best)
 {
-    const struct cost a = cost_of(t, f->standard), b = cost_of(best, f->standard);
+    const struct cost a = cost_of(t, f), b = cost_of(best, f);
     return a.middle <= close_to_best * b.middle && a.lo <= b.hi;
 }
 
@@ -136,10 +147,10 @@ const struct trial *winner_at(const struct journal *j, const struct problem *p, 
         if (near || (!winner_near && simpler(&t->candidate, &winner->candidate)))
             winner = t;
     }
-    if (default_us && winner)
-        *default_us = winner->result.ratio > 0 ? winner->result.default_us
-                      : f.standard             ? f.standard->result.median_us
-                                               : 0;
+    if (default_us && winner && f.standard)
+        *default_us = winner == f.standard             ? winner->result.median_us
+                      : timed_with_default(winner, &f) ? winner->result.default_us
+                                                       : winner->result.median_us / cost_of(winner, &f).middle;
     return winner;
 }
 
@@ -159,7 +170,7 @@ bool is_finalist(const struct journal *j, const struct candidate *c, const struc
         if (!is_in(&f, t, NULL))
             continue;
         n_final += t->result.final;
-        n_better += cost_of(t, f.standard).middle < cost_of(own, f.standard).middle;
+        n_better += cost_of(t, &f).middle < cost_of(own, &f).middle;
     }
     return own == best || (n_final < FINALISTS && n_better < FINALISTS);
 }
@@ -269,7 +280,7 @@ static void set_holdout(const struct journal *j, const struct trial *t, struct t
     if (!e || !usable(j, t) || !is_choice_of(e, &t->candidate) || !find_field(j, &t->problem, &f))
         return;
     const struct trial *best = best_of(&f, NULL, false);
-    const double ratio = cost_of(t, f.standard).middle / cost_of(best, f.standard).middle;
+    const double ratio = cost_of(t, &f).middle / cost_of(best, &f).middle;
     memcpy(e->holdout.at, at, sizeof at);
     e->holdout.median_us = t->result.median_us;
     e->holdout.best_us = t->result.median_us / MAX(ratio, 1);
@@ -295,11 +306,11 @@ static void set_families(const struct journal *j, const struct cell *c, struct t
     struct field f;
     if (!find_field(j, &c->winner->problem, &f))
         return;
-    const double unit_us = e->median_us / cost_of(c->winner, f.standard).middle;
+    const double unit_us = e->median_us / cost_of(c->winner, &f).middle;
     for (int i = 0; i < N_FAMILIES; i++) {
         const bool own = !strcmp(table_family_name(i), e->family);
         const struct trial *best = own ? NULL : best_of(&f, table_family_name(i), false);
-        e->family_us[i] = own ? e->median_us : best ? cost_of(best, f.standard).middle * unit_us : 0;
+        e->family_us[i] = own ? e->median_us : best ? cost_of(best, &f).middle * unit_us : 0;
     }
 }
 

@@ -277,6 +277,8 @@ static bool read_result(const json_t *line, struct result *r)
     r->ratio = get_ratio(line, "ratio_ppm");
     r->ratio_lo = get_ratio(line, "ratio_lo_ppm");
     r->ratio_hi = get_ratio(line, "ratio_hi_ppm");
+    const char *against = json_string_value(json_object_get(line, "against"));
+    r->against = against ? hash64(against, strlen(against), 0) : 0;
     r->final = json_is_true(json_object_get(line, "final"));
     r->samples = (int) json_integer_value(json_object_get(line, "samples"));
     r->error_ratio = json_number_value(json_object_get(line, "error_ratio"));
@@ -545,13 +547,17 @@ static void set_scaled(json_t *line, const char *name, double value, double scal
     json_object_set_new(line, name, json_integer((json_int_t) llround(value * scale)));
 }
 
-static void set_times(json_t *line, const struct result *r)
+/* against: the default that it was timed in turns with; NULL: none. */
+static void set_times(json_t *line, const struct result *r, const struct candidate *against)
 {
     set_scaled(line, "median_ns", r->median_us, 1e3);
     set_scaled(line, "lo_ns", r->lo_us, 1e3);
     set_scaled(line, "hi_ns", r->hi_us, 1e3);
     set_scaled(line, "wall_ns", r->wall_us, 1e3);
-    if (r->ratio > 0) {
+    if (r->ratio > 0 && against) {
+        char text[512];
+        candidate_print(against, text, sizeof text);
+        json_object_set_new(line, "against", json_string(text));
         set_scaled(line, "default_ns", r->default_us, 1e3);
         set_scaled(line, "default_wall_ns", r->default_wall_us, 1e3);
         set_scaled(line, "ratio_ppm", r->ratio, 1e6);
@@ -564,12 +570,12 @@ static void set_times(json_t *line, const struct result *r)
         json_object_set_new(line, "final", json_true());
 }
 
-fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r)
+fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r, const struct candidate *against)
 {
     json_t *line = key_line(j, "end", t);
     json_object_set_new(line, "outcome", json_string(outcome_name(r->outcome)));
     if (r->outcome == OUT_OK)
-        set_times(line, r);
+        set_times(line, r, against);
     if (*r->text) {
         json_t *text = json_string(r->text);
         json_object_set_new(line, "text", text ? text : json_string("not UTF-8"));

@@ -312,25 +312,32 @@ static struct result take_result(const json_t *line)
     return r;
 }
 
+/* The default that a candidate is timed in turns with. False: it is the default itself, or that is of no use here. */
+static bool find_opponent(const struct session *s, const struct candidate *c, const struct point *p,
+                          struct candidate *first)
+{
+    if (!candidate_default(&p->problem, &s->facts.device, s->facts.denied, first) || candidate_equal(c, first))
+        return false;
+    const struct trial *standard = journal_find(&s->journal, first, p->text);
+    return standard && standard->done && standard->result.outcome == OUT_OK;
+}
+
 /* What is asked of a worker. The default is what all others are held against: it is timed however slow it is, alone,
  * and then in turns with each of the others. */
 static json_t *question(const struct session *s, const struct candidate *c, const struct point *p,
-                        const struct point *whole, bool final)
+                        const struct point *whole, bool final, const struct candidate *against)
 {
     char reference[1100], config[256];
-    struct candidate first;
     reference_path(s, whole, reference, sizeof reference);
     kernel_print_config(c->kernel, c->cfg, config, sizeof config);
-    const bool has_default = candidate_default(&p->problem, &s->facts.device, s->facts.denied, &first);
-    const bool is_default = has_default && candidate_equal(c, &first);
+    const bool is_default = candidate_is_default(c, &p->problem, &s->facts);
     json_t *ask =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:f, s:b, s:I}", "do", "measure", "kernel", c->kernel->name, "config",
                   config, "problem", p->text, "whole", whole->text, "reference", reference, "best_us",
                   is_default ? 0 : p->best_us, "final", (int) final, "cache_bytes", (json_int_t) s->facts.cache_bytes);
-    const struct trial *standard = has_default ? journal_find(&s->journal, &first, p->text) : NULL;
-    if (!is_default && standard && standard->done && standard->result.outcome == OUT_OK) {
-        kernel_print_config(first.kernel, first.cfg, config, sizeof config);
-        json_object_set_new(ask, "against", json_string(first.kernel->name));
+    if (against) {
+        kernel_print_config(against->kernel, against->cfg, config, sizeof config);
+        json_object_set_new(ask, "against", json_string(against->kernel->name));
         json_object_set_new(ask, "against_config", json_string(config));
     }
     return ask;
@@ -371,12 +378,14 @@ bool session_measure(struct session *s, const struct candidate *c, struct point 
     struct trial *t = journal_trial(&s->journal, c, p);
     if (!t || journal_begin(&s->journal, t, p->holdout) != FDEC_OK)
         goto broken;
-    json_t *answer = ask(s, question(s, c, p, whole, final), MAX(p->best_us, p->drift_us[1]), &r);
+    struct candidate first;
+    const struct candidate *against = find_opponent(s, c, p, &first) ? &first : NULL;
+    json_t *answer = ask(s, question(s, c, p, whole, final, against), MAX(p->best_us, p->drift_us[1]), &r);
     if (answer)
         r = take_result(answer);
     json_decref(answer);
     r.final = final;
-    if (journal_end(&s->journal, t, &r) != FDEC_OK)
+    if (journal_end(&s->journal, t, &r, against) != FDEC_OK)
         goto broken;
     s->n_by_outcome[r.outcome]++;
     if (r.outcome == OUT_OK) {

@@ -22,6 +22,13 @@ void candidate_print(const struct candidate *c, char *buf, size_t n)
     snprintf(buf, n, "%s@%u%s%s", c->kernel->name, c->kernel->rev, *config ? " " : "", config);
 }
 
+uint64_t candidate_hash(const struct candidate *c)
+{
+    char text[512];
+    candidate_print(c, text, sizeof text);
+    return hash64(text, strlen(text), 0);
+}
+
 bool candidate_default(const struct problem *p, const struct device *d, const bool *denied, struct candidate *out)
 {
     static const struct table_set no_tables;

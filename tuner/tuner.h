@@ -61,6 +61,7 @@ struct result { /* of one candidate at one point */
     double default_us;              /* of the default's runs, in turns with these; 0: none, as for the default itself */
     double default_wall_us;         /* likewise */
     double ratio, ratio_lo, ratio_hi; /* of each pair of samples, candidate over default; 0: none */
+    uint64_t against;                 /* candidate_hash() of that default, which another version may choose otherwise */
     double error_ratio;               /* worst error over its bound */
     int samples;
     bool final;     /* measured again, longer, as one of the best */
@@ -110,6 +111,7 @@ struct candidate {
 bool candidate_equal(const struct candidate *a, const struct candidate *b);
 /* "linear/vec-flat@1 R=4 U=2" */
 void candidate_print(const struct candidate *c, char *buf, size_t n);
+uint64_t candidate_hash(const struct candidate *c); /* of that text */
 /* The analytic choice for p: level 6. False: no variant can. */
 bool candidate_default(const struct problem *p, const struct device *d, const bool *denied, struct candidate *out);
 
@@ -191,7 +193,8 @@ void journal_note(struct journal *j, struct trial *t, const struct result *r);
 fdec_status journal_facts(struct journal *j, const struct facts *f);
 fdec_status journal_session(struct journal *j, const struct session_info *s);
 fdec_status journal_begin(struct journal *j, struct trial *t, bool holdout); /* on disk when it returns */
-fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r);
+/* against: the default that it was timed in turns with, where it was; else NULL. */
+fdec_status journal_end(struct journal *j, struct trial *t, const struct result *r, const struct candidate *against);
 fdec_status journal_finish(struct journal *j, bool complete); /* on disk when it returns */
 
 /* ---- search ---- */
