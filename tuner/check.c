@@ -144,6 +144,7 @@ static bool small_spec(const struct problem *p, int i, struct workload_spec *spe
     spec->lse = !linear;
     spec->bias = linear;
     spec->residual = linear && p->linear.n2 == 0;
+    spec->in_place = spec->residual; /* what is stored twice adds twice */
     if (p->op == OP_ATTN && i == 0)
         spec->with = (struct attn_with){.bias = BIAS_FULL, .alibi = true, .sinks = true};
     return true;
