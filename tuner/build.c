@@ -256,8 +256,7 @@ static bool is_choice_of(const struct table_entry *e, const struct candidate *c)
     return is;
 }
 
-/* The entry whose range has the point; NULL: none. */
-static struct table_entry *entry_with(struct table *t, const char *class_text, const int64_t at[N_RANGES])
+struct table_entry *table_entry_at(const struct table *t, const char *class_text, const int64_t at[N_RANGES])
 {
     for (int i = 0; i < t->n_entries; i++) {
         struct table_entry *e = &t->entries[i];
@@ -276,7 +275,7 @@ static void set_holdout(const struct journal *j, const struct trial *t, struct t
     int64_t at[N_RANGES];
     struct field f;
     problem_range(&t->problem, at);
-    struct table_entry *e = entry_with(table, t->class_text, at);
+    struct table_entry *e = table_entry_at(table, t->class_text, at);
     if (!e || !usable(j, t) || !is_choice_of(e, &t->candidate) || !find_field(j, &t->problem, &f))
         return;
     const struct trial *best = best_of(&f, NULL, false);

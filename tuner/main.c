@@ -18,6 +18,7 @@ static const char usage[] =
     "       flashdec-tune diff TABLE TABLE\n"
     "       flashdec-tune merge TABLE TABLE... --out TABLE\n"
     "       flashdec-tune verify TABLE [--budget SECONDS]\n"
+    "       flashdec-tune report LOG [--table TABLE] --out PAGE.html\n"
     "       flashdec-tune export LOG --format F [--problem P --kernel K] [--out FILE]\n"
     "\n"
     "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
@@ -39,6 +40,7 @@ static const char usage[] =
     "                    later one (default: 120,60,2; a run may always take 200 times the best)\n"
     "  --replay LOG      search in a log instead of on a device: prints how soon the strategy comes how near to the\n"
     "                    best of the log, as CSV; a table only with --out\n"
+    "  --table TABLE     of report: whose choices it shows, instead of those that the log gives\n"
     "  --format F        of export: t4, kernel-tuner, csv, chrome-trace\n"
     "  --problem P, --kernel K   what export --format kernel-tuner is to write of\n"
     "  --quiet           print nothing but errors\n"
@@ -53,6 +55,7 @@ static const char usage[] =
     "verify TABLE            measures as many of its entries again as the budget allows, winners over the default "
     "first;\n"
     "                        status 1 when one is wrong or slower than the default\n"
+    "report LOG --out PAGE   makes an HTML page of a log: candidates, choices, crossings, bandwidth, failures\n"
     "export LOG --format F   writes the measurements of a log for other programs, to standard output or --out FILE\n"
     "\n"
     "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
@@ -159,7 +162,7 @@ out:
 
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"report", "model"};
+    static const char *const later[] = {"model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -185,6 +188,11 @@ static int subcommand(int argc, char **argv, const struct options *o)
             return bad_usage("verify needs one TABLE");
         return verify_run(o, argv[1]);
     }
+    if (!strcmp(argv[0], "report")) {
+        if (argc != 2 || !o->out)
+            return bad_usage("report needs one LOG and --out PAGE.html");
+        return report_run(o, argv[1]) == FDEC_OK ? 0 : failure();
+    }
     if (!strcmp(argv[0], "export")) {
         if (argc != 2 || !o->format)
             return bad_usage("export needs one LOG and --format t4, kernel-tuner, csv or chrome-trace");
@@ -206,6 +214,7 @@ enum option_key {
     OUT,
     FRESH,
     LIMITS,
+    TABLE,
     FORMAT,
     PROBLEM,
     KERNEL,
@@ -215,14 +224,23 @@ enum option_key {
 };
 
 static const struct option long_options[] = {
-    {"device", required_argument, NULL, DEVICE},   {"shapes", required_argument, NULL, SHAPES},
-    {"budget", required_argument, NULL, BUDGET},   {"strategy", required_argument, NULL, STRATEGY},
-    {"seed", required_argument, NULL, SEED},       {"replay", required_argument, NULL, REPLAY},
-    {"out", required_argument, NULL, OUT},         {"fresh", no_argument, NULL, FRESH},
-    {"limits", required_argument, NULL, LIMITS},   {"format", required_argument, NULL, FORMAT},
-    {"problem", required_argument, NULL, PROBLEM}, {"kernel", required_argument, NULL, KERNEL},
-    {"quiet", no_argument, NULL, QUIET},           {"help", no_argument, NULL, HELP},
-    {"version", no_argument, NULL, VERSION},       {NULL, 0, NULL, 0},
+    {"device", required_argument, NULL, DEVICE},
+    {"shapes", required_argument, NULL, SHAPES},
+    {"budget", required_argument, NULL, BUDGET},
+    {"strategy", required_argument, NULL, STRATEGY},
+    {"seed", required_argument, NULL, SEED},
+    {"replay", required_argument, NULL, REPLAY},
+    {"out", required_argument, NULL, OUT},
+    {"fresh", no_argument, NULL, FRESH},
+    {"limits", required_argument, NULL, LIMITS},
+    {"table", required_argument, NULL, TABLE},
+    {"format", required_argument, NULL, FORMAT},
+    {"problem", required_argument, NULL, PROBLEM},
+    {"kernel", required_argument, NULL, KERNEL},
+    {"quiet", no_argument, NULL, QUIET},
+    {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},
+    {NULL, 0, NULL, 0},
 };
 
 /* -1: go on. Else the exit status. */
@@ -246,6 +264,7 @@ static int parse_option(int key, struct options *o)
         return strategy_parse(optarg, &o->strategy)
                    ? -1
                    : bad_usage("--strategy %s: not default, random, local, halving or exhaustive", optarg);
+    case TABLE: o->table = optarg; return -1;
     case FORMAT:
         return export_format_parse(optarg, &o->format)
                    ? -1

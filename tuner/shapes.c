@@ -374,6 +374,12 @@ static const struct model *find_preset(const char *what, const char **rest)
     return NULL;
 }
 
+bool shapes_is_preset(const char *what)
+{
+    const char *rest;
+    return find_preset(what, &rest) != NULL;
+}
+
 static fdec_status add_preset(struct shapes *s, const struct model *preset, const char *rest)
 {
     struct model m = *preset;

@@ -19,6 +19,7 @@
  *   build.c    journal -> table, deterministic
  *   merge.c    one table out of several
  *   tell.c     tables for people: what is in one, how two differ
+ *   report.c   journal and table -> a page; report_data.c and report_facts.c its values, svg.c its drawings
  *   export.c   journal -> T4, Kernel Tuner's cache, CSV, Chrome trace
  *
  * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers
@@ -96,6 +97,7 @@ struct shapes {
 /* `what` is a preset ("llama2-7b", "llama2-7b:q4_0", "llama2-7b:q4_0:packed"), a GGUF model, or a file with one
  * problem text a line. */
 fdec_status shapes_load(const char *what, struct shapes *out);
+bool shapes_is_preset(const char *what);
 void shapes_clear(struct shapes *s);
 /* The problem that holds p's operands and reference: of linear layers the largest M up to 64 of the class, the rows of
  * a smaller one being its first; else p itself. */
@@ -275,6 +277,11 @@ double trial_cost(const struct journal *j, const struct trial *t);
 /* Is it one of the best at a point and not measured again yet. */
 bool is_finalist(const struct journal *j, const struct candidate *c, const struct problem *p);
 fdec_status build_table(const struct journal *j, struct table **out);
+/* The entry whose range has the point; NULL: none. */
+struct table_entry *table_entry_at(const struct table *t, const char *class_text, const int64_t at[N_RANGES]);
+/* What an entry chose, and where it was measured. False: there is no such kernel any more; no such problem. */
+bool table_entry_candidate(const struct table_entry *e, struct candidate *c);
+bool table_entry_problem(const struct table_entry *e, struct problem *p);
 bool table_has_class(const struct table *t, const char *class_text);
 /* Of one device and driver; told gets a line for each outlier. by_order: a class comes from the first table that has it;
  * else from the best, and the order does not matter. */
@@ -311,7 +318,7 @@ void time_text(int64_t unix_s, double us, char buf[40]);
 fdec_status write_out(const char *path, const char *text, size_t n);
 
 struct options {
-    const char *device, *shapes, *out, *replay, *problem, *kernel;
+    const char *device, *shapes, *out, *replay, *problem, *kernel, *table;
     enum export_format format;
     double budget_s; /* 0: none */
     uint64_t seed;
@@ -322,6 +329,7 @@ struct options {
 int session_run(const struct options *o); /* exit status */
 int replay_run(const struct options *o);
 int verify_run(const struct options *o, const char *table);
+fdec_status report_run(const struct options *o, const char *log);
 fdec_status export_run(const struct options *o, const char *log);
 
 /* What a worker and a reference must agree on: the same inputs for the same problem. */

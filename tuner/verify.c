@@ -21,7 +21,7 @@ struct verify {
 /* ---- what to measure ---- */
 
 /* False: of a kernel or a configuration that this version does not have. */
-static bool entry_candidate(const struct table_entry *e, struct candidate *c)
+bool table_entry_candidate(const struct table_entry *e, struct candidate *c)
 {
     *c = (struct candidate){.kernel = kernel_find(e->kernel)};
     if (!c->kernel || c->kernel->rev != e->rev || kernel_n_params(c->kernel) != e->n_config)
@@ -32,7 +32,7 @@ static bool entry_candidate(const struct table_entry *e, struct candidate *c)
     return kernel_parse_config(c->kernel, config, c->cfg);
 }
 
-static bool entry_problem(const struct table_entry *e, struct problem *p)
+bool table_entry_problem(const struct table_entry *e, struct problem *p)
 {
     const char *const *names = problem_range_names(e->op);
     char text[PROBLEM_TEXT], why[200];
@@ -128,7 +128,7 @@ static bool verify_entry(struct verify *v, const struct table_entry *e)
     struct problem p;
     struct shape_class *sc = NULL;
     struct point *point = NULL;
-    if (entry_candidate(e, &c) && entry_problem(e, &p) && !c.kernel->reject(&p, &s->facts.device, c.cfg))
+    if (table_entry_candidate(e, &c) && table_entry_problem(e, &p) && !c.kernel->reject(&p, &s->facts.device, c.cfg))
         point = find_point(&s->shapes, &p, &sc);
     if (!point) {
         v->n[SKIPPED]++;
