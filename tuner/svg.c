@@ -401,7 +401,7 @@ static void roof(FILE *f, const struct axis *x, const struct axis *y, double gbp
             x->to);
     char text[80];
     snprintf(text, sizeof text, "memory, measured: %.1f GB/s", gbps);
-    text_at(f, x->to, place(y, gbps) - 5, "end", "rooftext", text);
+    text_at(f, x->to, place(y, gbps) + 16, "end", "rooftext", text);
 }
 
 static void roof_dot(FILE *f, const struct axis *x, const struct axis *y, const json_t *p, int series)
