@@ -8,7 +8,8 @@
 #define TABLE_H
 #include "kernel.h"
 
-enum { TABLE_MAX_BYTES = 8 << 20, TABLE_MAX_ENTRIES = 20000, TABLE_MAX_DEPTH = 8, TABLE_SCHEMA = 1 };
+enum { TABLE_MAX_BYTES = 8 << 20, TABLE_MAX_ENTRIES = 20000, TABLE_MAX_DEPTH = 8, TABLE_MAX_SOURCES = 256,
+       TABLE_SCHEMA = 1 };
 
 /* The three implementations of linear, in the order of the dispatch: "gemv", "flat", "gemm". */
 enum { FAMILY_GEMV, FAMILY_FLAT, FAMILY_GEMM, N_FAMILIES };
@@ -69,7 +70,7 @@ struct table_denied {
     char reason[64];
 };
 
-/* A table that was merged into this one. */
+/* A table that was merged into this one, or into one of those. */
 struct table_source {
     uint64_t hash;
     char tuner_version[32];
@@ -119,9 +120,9 @@ fdec_status table_print(struct table *t, char **text, size_t *n);
 fdec_status table_write(struct table *t, const char *path);
 
 /* Rewrites the table at path while no other table_update of it runs; readers see the old table or the new one. change
- * makes *out, which is freed then, from what is there (NULL: nothing that could be read). Its failure, or one to write,
- * leaves everything as it was. PATH.lock stays. */
-typedef fdec_status (*table_change)(void *arg, const struct table *old, struct table **out);
+ * makes *out, which is freed then, from what is there: old; or NULL, and then unreadable says why what is there is no
+ * table, NULL where there is nothing. Its failure, or one to write, leaves everything as it was. PATH.lock stays. */
+typedef fdec_status (*table_change)(void *arg, const struct table *old, const char *unreadable, struct table **out);
 fdec_status table_update(const char *path, table_change change, void *arg);
 
 /* Derives crossings from the entries (linear only), replacing what is there. */

@@ -297,6 +297,8 @@ static int by_source_hash(const void *a, const void *b)
 
 static fdec_status check_sources(const struct table *t)
 {
+    if (t->n_sources > TABLE_MAX_SOURCES)
+        return fail(FDEC_E_DATA, "merged_from has %d tables, the limit is %d", t->n_sources, TABLE_MAX_SOURCES);
     for (int i = 0; i < t->n_sources; i++) {
         const struct table_source *s = &t->sources[i];
         if (!is_text(s->tuner_version, NULL) || s->seed > INT64_MAX || s->n_entries < 0)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The lock is on a file of its own that is never removed: on the table itself it would be a lock on a file that the
@@ -35,14 +36,29 @@ static int lock_beside(const char *path)
     return -1;
 }
 
+/* What is no table is none, and why is told; for want of memory nothing is given up. */
+static fdec_status read_old(const char *path, struct table **old, char *why, size_t n)
+{
+    struct stat s;
+    if (lstat(path, &s) && errno == ENOENT)
+        return FDEC_OK;
+    const fdec_status st = table_read(path, old);
+    if (st != FDEC_E_DATA)
+        return st;
+    append(why, n, "%s", fdec_last_error());
+    return FDEC_OK;
+}
+
 fdec_status table_update(const char *path, table_change change, void *arg)
 {
     struct table *old = NULL, *new = NULL;
     const int lock = lock_beside(path);
     if (lock < 0)
         return FDEC_E_DATA;
-    table_read(path, &old); /* one that cannot be read is none */
-    fdec_status st = change(arg, old, &new);
+    char unreadable[512] = "";
+    fdec_status st = read_old(path, &old, unreadable, sizeof unreadable);
+    if (st == FDEC_OK)
+        st = change(arg, old, *unreadable ? unreadable : NULL, &new);
     if (st == FDEC_OK)
         st = table_write(new, path);
     table_destroy(&old);

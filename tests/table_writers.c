@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * table_writers.c - 8 processes of 16 threads load and rewrite one table: no torn read, no lost update
  *
- * Every thread adds a class of its own by table_update, and between that reads the table: each time it is whole, and has
- * all that the thread knows to be in it. Then writers are killed while they write. */
+ * Every thread adds a class of its own by table_update, and between that reads the table: each time it is whole, and
+ * has all that the thread knows to be in it. Then writers are killed while they write. */
 #define _GNU_SOURCE
 #include "table.h"
 #include "util.h"
@@ -22,6 +22,12 @@ enum { N_PROCESSES = 8, N_THREADS = 16, N_KILLS = 20, LOADS = 5 };
 
 static char path[128];
 
+struct entry_and_note {
+    struct table_entry entry;
+    bool had_old;
+    char unreadable[600];
+};
+
 static struct table_entry entry_of(int writer, int round)
 {
     struct table_entry e = {.rev = 1, .lo = {1, 1}, .hi = {2, 2}, .point = {1, 1}, .samples = 9, .error_ratio = 0.5};
@@ -33,8 +39,9 @@ static struct table_entry entry_of(int writer, int round)
 }
 
 /* What was there, and one entry more. */
-static fdec_status add_entry(void *arg, const struct table *old, struct table **out)
+static fdec_status add_entry(void *arg, const struct table *old, const char *unreadable, struct table **out)
 {
+    (void) unreadable;
     const int n = old ? old->n_entries : 0;
     struct table *t = calloc(1, sizeof *t);
     *out = t;
@@ -68,11 +75,12 @@ static void *write_and_read(void *number)
     struct table_entry e = entry_of((int) (intptr_t) number, 0);
     if (table_update(path, add_entry, &e) != FDEC_OK)
         return strdup(fdec_last_error());
-    for (int i = 0; i < LOADS; i++) {
+    for (int i = 0, most = 0; i < LOADS; i++) {
         struct table *t;
         if (table_read(path, &t) != FDEC_OK)
             return strdup(fdec_last_error());
-        const bool there = has(t, &e);
+        const bool there = has(t, &e) && t->n_entries >= most;
+        most = t->n_entries;
         table_destroy(&t);
         if (!there)
             return strdup("an entry that was written is gone");
@@ -141,10 +149,53 @@ static void a_killed_writer_leaves_a_table_and_a_lock(void **state)
     }
 }
 
-static fdec_status refuse(void *arg, const struct table *old, struct table **out)
+static fdec_status refuse(void *arg, const struct table *old, const char *unreadable, struct table **out)
 {
-    (void) arg, (void) old, (void) out;
+    (void) arg, (void) old, (void) unreadable, (void) out;
     return FDEC_E_DATA;
+}
+
+/* Notes what the writer is told of the table that was there. */
+static fdec_status note(void *arg, const struct table *old, const char *unreadable, struct table **out)
+{
+    struct entry_and_note *n = arg;
+    snprintf(n->unreadable, sizeof n->unreadable, "%s", unreadable ? unreadable : "");
+    n->had_old = old != NULL;
+    return add_entry(&n->entry, old, unreadable, out);
+}
+
+static void what_is_no_table_is_told_and_replaced(void **state)
+{
+    struct entry_and_note n = {.entry = entry_of(500, 0)};
+    char other[128];
+    struct table *t;
+    (void) state;
+    snprintf(other, sizeof other, "%s", in_dir("other.json"));
+    assert_int_equal(table_update(other, note, &n), FDEC_OK); /* there was nothing */
+    assert_true(!n.had_old && !*n.unreadable);
+    n.entry = entry_of(501, 0);
+    assert_int_equal(table_update(other, note, &n), FDEC_OK);
+    assert_true(n.had_old && !*n.unreadable);
+    assert_int_equal(file_write_atomic(other, "{", 1, 0644), FDEC_OK);
+    assert_int_equal(table_update(other, note, &n), FDEC_OK);
+    assert_true(!n.had_old && strstr(n.unreadable, "other.json"));
+    assert_int_equal(table_read(other, &t), FDEC_OK);
+    assert_int_equal(t->n_entries, 1);
+    table_destroy(&t);
+}
+
+/* A link in the place of the lock is not followed, and nothing is written. */
+static void a_lock_is_no_link(void **state)
+{
+    struct table_entry e = entry_of(600, 0);
+    char target[128];
+    (void) state;
+    snprintf(target, sizeof target, "%s", in_dir("target"));
+    assert_int_equal(symlink(target, in_dir("linked.json.lock")), 0);
+    assert_int_equal(table_update(in_dir("linked.json"), add_entry, &e), FDEC_E_DATA);
+    assert_non_null(strstr(fdec_last_error(), "linked.json.lock"));
+    assert_int_equal(access(target, F_OK), -1);
+    assert_int_equal(access(in_dir("linked.json"), F_OK), -1);
 }
 
 static void a_failure_changes_nothing(void **state)
@@ -175,9 +226,9 @@ static int make_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_update_is_lost),
-        cmocka_unit_test(a_killed_writer_leaves_a_table_and_a_lock),
-        cmocka_unit_test(a_failure_changes_nothing),
+        cmocka_unit_test(no_update_is_lost),         cmocka_unit_test(a_killed_writer_leaves_a_table_and_a_lock),
+        cmocka_unit_test(a_failure_changes_nothing), cmocka_unit_test(what_is_no_table_is_told_and_replaced),
+        cmocka_unit_test(a_lock_is_no_link),
     };
     return cmocka_run_group_tests(tests, make_path, remove_dir);
 }

@@ -153,6 +153,12 @@ expect 0 "$tune" --shapes "$dir/list" --budget 20 --fresh --out "$dir/joined.jso
 expect 0 "$tune" check "$dir/joined.json"
 says '^softmax:f32 cols=90'
 [ "$(grep -c ' us' "$dir/out")" -gt "$entries" ] || wrong "what another run had measured is gone"
+
+# What is no table, or one of another driver, gives way aloud.
+echo '{' >"$dir/joined.json"
+expect 0 "$tune" --shapes "$dir/list" --budget 20 --out "$dir/joined.json"
+says 'is replaced as a whole: table .*joined.json: '
+expect 0 "$tune" check "$dir/joined.json"
 unset FLASHDEC_PRETEND
 
 # Two tables side by side.

@@ -124,6 +124,11 @@ static struct table *sample(bool reversed)
     t->entries = calloc((size_t) n, sizeof *t->entries);
     t->denied = calloc(3, sizeof *t->denied);
     t->n_denied = 3;
+    t->sources = calloc(2, sizeof *t->sources);
+    t->n_sources = 2;
+    for (int i = 0; i < 2; i++)
+        t->sources[reversed ? 1 - i : i] = (struct table_source){
+            .hash = 0xabc + (uint64_t) i, .tuner_version = "0.0.9", .seed = 7, .n_entries = 3 + i, .complete = true};
     for (int i = 0; i < n; i++)
         t->entries[i] = sample_entries[reversed ? n - 1 - i : i];
     for (int i = 0; i < 2; i++)
@@ -189,6 +194,8 @@ static void a_table_comes_back_as_it_was(void **state)
     assert_memory_equal(back->entries, t->entries, (size_t) t->n_entries * sizeof *t->entries);
     assert_int_equal(back->n_crossings, 1);
     assert_memory_equal(back->crossings, t->crossings, sizeof *t->crossings);
+    assert_int_equal(back->n_sources, 2);
+    assert_memory_equal(back->sources, t->sources, 2 * sizeof *t->sources);
     assert_int_equal(back->n_denied, 3);
     assert_memory_equal(back->denied, t->denied, 3 * sizeof *t->denied);
     assert_string_equal(back->device.platform, "Some \"Platform\\");
@@ -214,7 +221,7 @@ static void the_same_content_is_the_same_file(void **state)
     int lines = 0;
     for (const char *s = a; *s; s++)
         lines += *s == '\n';
-    assert_int_equal(lines, 2 + 3 * 2 + 6 + 1 + 3); /* head, device; three lists, opened and closed; their items */
+    assert_int_equal(lines, 2 + 4 * 2 + 2 + 6 + 1 + 3); /* head, device; four lists, opened and closed; their items */
     assert_int_equal(a[strlen(a) - 1], '\n');
     free(a), free(b), free(c);
     table_destroy(&t);
@@ -386,6 +393,16 @@ static const struct {
     {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":{\"MR\":4,\"nr\":6}", "deny[2]: the configuration"},
     {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":{\"MR\":4,\"MR\":6}", "duplicate"},
     {"\"config\":{\"MR\":4,\"NR\":6}", "\"config\":[4,6]", "config"},
+    {"\"hash\":\"0000000000000abc\"", "\"hash\":\"abc\"", "merged_from[0]: hash"},
+    {"\"hash\":\"0000000000000abc\"", "\"hash\":\"0000000000000aBc\"", "merged_from[0]: hash"},
+    {"\"hash\":\"0000000000000abc\"", "\"hash\":\"0000000000000abd\"", "merged_from[1]: not sorted, or twice"},
+    {"\"hash\":\"0000000000000abc\"", "\"hash\":\"0000000000000abe\"", "merged_from[1]: not sorted, or twice"},
+    {"\"tuner_version\":\"0.0.9\"", "\"tuner_version\":\"\\n\"", "merged_from[0]: a value"},
+    {"\"seed\":7", "\"seed\":-7", "merged_from[0]: seed"},
+    {"\"entries\":3", "\"entries\":-3", "merged_from[0]: entries"},
+    {"\"entries\":3", "\"entries\":4", "hash"},
+    {"\"entries\":3,", "", "merged_from[0]"},
+    {"\"merged_from\":[", "\"merged_from\":{},\"x\":[", "x"},
     {"\n]}\n", "\n]}\n{}", "end of file"},
 };
 

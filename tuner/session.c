@@ -147,16 +147,27 @@ struct joining {
     struct table **own;
 };
 
+/* Why nothing of what was there can stay; NULL: it can. */
+static const char *foreign(const struct table *old, const char *unreadable, const struct device *d)
+{
+    if (!old)
+        return unreadable;
+    return table_level(old, d) == LEVEL_EXACT ? NULL : "it is of another device or driver";
+}
+
 /* What this run made replaces what was there, class by class; classes that it does not have stay, if they are of the
  * same device and driver. */
-static fdec_status join_old(void *arg, const struct table *old, struct table **out)
+static fdec_status join_old(void *arg, const struct table *old, const char *unreadable, struct table **out)
 {
     struct joining *j = arg;
+    const char *why = foreign(old, unreadable, &j->s->facts.device);
+    if (why)
+        session_tell(j->s, "the table that was there is replaced as a whole: %s", why);
     const struct table *own = *j->own;
     bool more = false;
-    for (int i = 0; old && i < old->n_entries && !more; i++)
+    for (int i = 0; old && !why && i < old->n_entries && !more; i++)
         more = !table_has_class(own, old->entries[i].class_text);
-    if (!more || table_level(old, &j->s->facts.device) != LEVEL_EXACT) {
+    if (!more) {
         *out = *j->own;
         *j->own = NULL;
         return FDEC_OK;
