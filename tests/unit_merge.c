@@ -87,14 +87,14 @@ static void the_best_table_gives_a_class(void **state)
     assert_string_equal(a, b);
     free(b);
 
-    /* What it was merged from is kept when it is merged again. */
+    /* Merged again: it, and what it was merged from. */
     struct table *parsed, *twice[2] = {in[0]};
     assert_int_equal(table_parse(a, n, "merged", &parsed), FDEC_OK);
     assert_int_equal(parsed->n_sources, 3);
     assert_memory_equal(parsed->sources, t->sources, 3 * sizeof *t->sources);
     twice[1] = parsed;
     struct table *more = merged(twice, 2, false, stderr);
-    assert_int_equal(more->n_sources, 3);
+    assert_int_equal(more->n_sources, 4);
     free(a);
     table_destroy(&parsed);
     table_destroy(&more);
@@ -135,6 +135,67 @@ static void in_order_the_first_has_precedence(void **state)
     clear(in, 2);
 }
 
+/* Equal below their heads, so their hashes are: the order of the files must not show in the head either. */
+static void tables_that_differ_in_the_head_alone(void **state)
+{
+    struct table *in[] = {TABLE(1, false, entry(8, 1, 4, 5)), TABLE(1, false, entry(8, 1, 4, 5)),
+                          TABLE(1, true, entry(8, 1, 4, 5))};
+    char *first = NULL, *text;
+    size_t n;
+    (void) state;
+    in[1]->seed = 7;
+    for (int turn = 0; turn < 6; turn++) {
+        struct table *order[] = {in[turn % 3], in[(turn + 1 + turn / 3) % 3], in[(turn + 2 - turn / 3) % 3]};
+        struct table *t = merged(order, 3, false, stderr);
+        assert_int_equal(table_print(t, &text, &n), FDEC_OK);
+        if (first)
+            assert_string_equal(text, first);
+        else
+            first = strdup(text);
+        free(text);
+        table_destroy(&t);
+    }
+    free(first);
+    clear(in, 3);
+}
+
+/* Three runs with a class each: the third names the second table, and the first that is in it. */
+static void no_run_is_forgotten(void **state)
+{
+    struct table *runs[] = {TABLE(1, true, entry(8, 1, 4, 5)), TABLE(2, true, entry(16, 1, 4, 5)),
+                            TABLE(3, true, entry(32, 1, 4, 5))};
+    (void) state;
+    struct table *two = merged((struct table *[]){runs[1], runs[0]}, 2, true, stderr);
+    struct table *three = merged((struct table *[]){runs[2], two}, 2, true, stderr);
+    uint64_t first, second;
+    assert_int_equal(three->n_entries, 3);
+    assert_int_equal(table_hash(runs[0], &first), FDEC_OK);
+    assert_int_equal(table_hash(two, &second), FDEC_OK);
+    assert_int_equal(three->n_sources, 2);
+    for (int i = 0; i < 2; i++)
+        assert_true(three->sources[i].hash == first || three->sources[i].hash == second);
+    table_destroy(&two);
+    table_destroy(&three);
+    clear(runs, 3);
+}
+
+/* However often a table is joined, it stays one that can be read. */
+static void sources_are_bounded(void **state)
+{
+    struct table *in[] = {TABLE(1, true, entry(8, 1, 4, 5)), TABLE(2, true, entry(16, 1, 4, 5))};
+    (void) state;
+    in[1]->sources = calloc(TABLE_MAX_SOURCES, sizeof *in[1]->sources);
+    assert_non_null(in[1]->sources);
+    for (in[1]->n_sources = 0; in[1]->n_sources < TABLE_MAX_SOURCES; in[1]->n_sources++)
+        in[1]->sources[in[1]->n_sources] =
+            (struct table_source){.hash = (uint64_t) in[1]->n_sources, .tuner_version = "0"};
+    struct table *t = merged(in, 2, false, stderr);
+    assert_int_equal(t->n_sources, TABLE_MAX_SOURCES);
+    assert_int_equal(table_check(t), FDEC_OK);
+    table_destroy(&t);
+    clear(in, 2);
+}
+
 static void another_device_is_refused(void **state)
 {
     struct table *in[] = {TABLE(1, true, entry(8, 1, 4, 5)), TABLE(2, true, entry(8, 1, 4, 5))}, *out = NULL;
@@ -171,6 +232,9 @@ int main(void)
         cmocka_unit_test(the_best_table_gives_a_class),
         cmocka_unit_test(an_outlier_is_told_and_not_taken),
         cmocka_unit_test(in_order_the_first_has_precedence),
+        cmocka_unit_test(tables_that_differ_in_the_head_alone),
+        cmocka_unit_test(no_run_is_forgotten),
+        cmocka_unit_test(sources_are_bounded),
         cmocka_unit_test(another_device_is_refused),
         cmocka_unit_test(deny_lists_are_united),
     };
