@@ -16,8 +16,8 @@
 #include <string.h>
 
 struct regret {
-    int n_known, n_unknown, n_stale;
-    double sum_log, worst; /* of the known */
+    int n_known, n_unknown, n_stale, n_elsewhere; /* elsewhere: not by the table of that level, or not at all */
+    double sum_log, worst;                        /* of the known */
 };
 
 static struct device device_of(const struct table *t)
@@ -109,8 +109,12 @@ static struct regret regret_of(const struct table *own, const struct device *d, 
             r.n_stale++;
             continue;
         }
-        if (choose(&p, &home, NULL, 0, &analytic) && choose(&p, d, from, level, &other))
-            count(&r, cost_of(e, &mine, &analytic, &other));
+        if (!choose(&p, &home, NULL, 0, &analytic) || !choose(&p, d, from, level, &other)) {
+            r.n_elsewhere++;
+            continue;
+        }
+        r.n_elsewhere += (int) other.level != level;
+        count(&r, cost_of(e, &mine, &analytic, &other));
     }
     return r;
 }
@@ -146,7 +150,8 @@ static bool with_neighbour(const struct table *t, int units, const char *what)
     const int level = table_level(t, &d);
     const struct regret r = regret_of(t, &d, t, level);
     print_row(what, t->path, level, &r);
-    return t->modelled || (level == LEVEL_NEAREST && r.n_unknown == 0 && (r.n_known == 0 || r.worst == 1));
+    return t->modelled ||
+           (level == LEVEL_NEAREST && r.n_elsewhere == 0 && r.n_unknown == 0 && (r.n_known == 0 || r.worst == 1));
 }
 
 int main(void)
@@ -162,7 +167,7 @@ int main(void)
     printf("%-44s %-44s level   mean worst  known unknown stale\n", "device", "its choices by the table of");
     for (int i = 0; i < n; i++) {
         without_own(tables, n, i);
-        failed += !with_neighbour(tables[i], tables[i]->device.compute_units / 2, "half its units");
+        failed += !with_neighbour(tables[i], (tables[i]->device.compute_units + 1) / 2, "half its units");
         failed += !with_neighbour(tables[i], tables[i]->device.compute_units * 2, "twice its units");
     }
     for (int i = 0; i < n; i++)
