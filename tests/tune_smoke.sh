@@ -146,6 +146,8 @@ cmp "$dir/one.json" "$dir/other.json" || wrong "the order of merged tables matte
 expect 0 "$tune" check "$dir/one.json"
 says '^merged from'
 says '^softmax:f32 cols=80'
+expect 1 "$tune" merge "$table" "$dir/no-such-table" --out "$dir/three.json"
+[ ! -e "$dir/three.json" ] || wrong "a table out of one that is not there"
 cp "$table" "$dir/joined.json"
 entries=$("$tune" check "$table" | grep -c ' us')
 echo 'softmax:f32 rows=1 cols=90' >"$dir/list"

@@ -145,19 +145,30 @@ out:
     return st == FDEC_OK ? 0 : failure();
 }
 
+struct merging {
+    const char *const *paths;
+    int n;
+};
+
+/* Under the lock of what is written, which may be one of the paths: a run that ends meanwhile loses nothing. */
+static fdec_status merge_tables(void *arg, const struct table *old, const char *unreadable, struct table **out)
+{
+    const struct merging *m = arg;
+    struct table *tables[MAX_MERGED] = {NULL};
+    fdec_status st = FDEC_OK;
+    (void) old, (void) unreadable;
+    for (int i = 0; i < m->n; i++)
+        try_st(table_read(m->paths[i], &tables[i]));
+    try_st(table_merge((const struct table *const *) tables, m->n, false, stderr, out));
+out:
+    for (int i = 0; i < m->n; i++)
+        table_destroy(&tables[i]);
+    return st;
+}
+
 static int merge_command(const char *const *paths, int n, const char *out)
 {
-    struct table *tables[MAX_MERGED] = {NULL}, *merged = NULL;
-    fdec_status st = FDEC_OK;
-    for (int i = 0; i < n; i++)
-        try_st(table_read(paths[i], &tables[i]));
-    try_st(table_merge((const struct table *const *) tables, n, false, stderr, &merged));
-    try_st(table_write(merged, out));
-out:
-    for (int i = 0; i < n; i++)
-        table_destroy(&tables[i]);
-    table_destroy(&merged);
-    return st == FDEC_OK ? 0 : failure();
+    return table_update(out, merge_tables, &(struct merging){paths, n}) == FDEC_OK ? 0 : failure();
 }
 
 static int subcommand(int argc, char **argv, const struct options *o)
