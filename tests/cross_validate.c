@@ -5,7 +5,8 @@
  * device itself (half and twice the compute units, another name): what each would choose at the points of the device's
  * own table, in the own table's times. Known are the times of the own choice, of the default, and for linear layers of
  * the best of each family; of everything else is told only how often it comes. A table does not have all limits of its
- * device: those assumed are in device_of(). Fails where a neighbour with the same limits does not get the very entry. */
+ * device: those assumed are in device_of(). Fails where a neighbour with the same limits does not get the very entry,
+ * or gets it from elsewhere. */
 #include "select.h"
 #include "table.h"
 #include "util.h"
