@@ -80,6 +80,8 @@ TARGETS = [
 
 # (file, a part of the mutated line): why the results are the same
 SAME = {
+    ("softmax.cl", "i <= n; i += STRIDE"): "splits past the last are filled up with what weighs nothing",
+    ("linear.cl", "i < (whole) - 1; i += LINEAR_PREPARE"): "i and whole are multiples of 16",
     ("attn_wg.cl", "if (1) s->masked = 1;"): "where all keys are seen, a look at each changes nothing",
     ("attn_wg.cl", "t <= k->end; t += TILE"): "a tile past the end has no key that is there",
     ("attn_vec.cl", "all += lane[l]"): "the norm of q bounds the power of two that sums start with; a row that it fails is redone",
@@ -91,7 +93,7 @@ SAME = {
     ("linear_wg.cl", "id > outputs"): "the item past the end has a token that finish() leaves out",
     ("softmax.cl", "i <= c->end; i += U * STRIDE"): "a block past the end is -inf, which weighs nothing",
     ("row.h", "l <= step"): "it changes a lane that is not used any more",
-    ("exp.h", "fabs(x) > 0x1p22f"): "at 2^22 itself both forms hold",
+    ("exp.h", "fabs(x) > 0x1p22f"): "at 2^22 itself, and nowhere else, it takes the other form, which holds there, too",
     ("linear_vec.cl", "if (1) sums[i] = acc[i];"): "it keeps sums that nobody reads",
     ("linear_vec.cl", "--wait == 0"): "only prefetches are others",
     ("linear_vec.cl", "if (k > WIDTH)"): "at k = WIDTH both ways load the same",
