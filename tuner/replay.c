@@ -172,7 +172,6 @@ int replay_run(const struct options *o)
         goto out;
     }
     try_st(find_shapes(&r));
-    try_st(device_pretend(&r.log.facts.device)); /* as if it had been taken for another one */
     find_anchors(&r);
     r.known.facts = r.log.facts;
     r.known.has_facts = true;
