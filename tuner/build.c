@@ -81,8 +81,10 @@ static bool find_field(const struct journal *j, const struct problem *p, struct 
     if (!candidate_default(p, &j->facts.device, j->facts.denied, &first))
         return false;
     f->standard = journal_find(j, &first, f->text);
-    if (!f->standard || (!f->standard->done && !f->standard->failures))
+    if (!f->standard || (!f->standard->done && !f->standard->failures)) {
+        f->standard = NULL;
         return false;
+    }
     if (!usable(j, f->standard))
         f->standard = NULL;
     f->hash = f->standard ? candidate_hash(&first) : 0;
