@@ -150,9 +150,7 @@ const struct trial *winner_at(const struct journal *j, const struct problem *p, 
             winner = t;
     }
     if (default_us && winner && f.standard)
-        *default_us = winner == f.standard             ? winner->result.median_us
-                      : timed_with_default(winner, &f) ? winner->result.default_us
-                                                       : winner->result.median_us / cost_of(winner, &f).middle;
+        *default_us = winner->result.median_us / cost_of(winner, &f).middle; /* in the winner's moments */
     return winner;
 }
 

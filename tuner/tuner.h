@@ -269,7 +269,7 @@ double model_share(const struct problem *p, const struct facts *f, const struct 
 /* ---- table ---- */
 /* The best right result at a point whose interval excludes the default's time, else the default's own; neighbour (may
  * be NULL), then the simpler, is preferred among what cannot be told from the best. NULL: nothing to go by.
- * *default_us: the default's median in the same moments, or 0. */
+ * *default_us: the default's time in the same moments, by the median of the ratios of neighbouring runs, or 0. */
 const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
                               double *default_us);
 /* Time over the default's at the same point; where the default is of no use, us. t is usable: right, and timed. */
