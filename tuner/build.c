@@ -2,7 +2,7 @@
  * build.c - journal -> table: the same lines, the same bytes
  *
  * Per class and point, the best right result whose interval, timed in turns with the analytic default, excludes the
- * default; else the default. What cannot be told from the best gives way to the neighbouring point's choice, then to
+ * default, in a second process as well (one alone may have been lucky with where its memory lay); else the default. What cannot be told from the best gives way to the neighbouring point's choice, then to
  * the simpler. The winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
  * is known beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a
  * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the last
@@ -110,12 +110,22 @@ static bool beats_default(const struct field *f, const struct trial *t)
     return !f->standard || cost_of(t, f).hi < 1;
 }
 
-static const struct trial *best_of(const struct field *f, const char *family, bool beating)
+/* What a winner has to be. */
+enum demand { ANY, BEATING, CONFIRMED }; /* the default; and in a process of its own once more */
+
+static bool meets(const struct field *f, const struct trial *t, enum demand demand)
+{
+    if (demand == ANY || !f->standard)
+        return true;
+    return beats_default(f, t) && (demand == BEATING || t->result.final);
+}
+
+static const struct trial *best_of(const struct field *f, const char *family, enum demand demand)
 {
     const struct trial *best = NULL;
     for (int i = 0; i < f->j->n_trials; i++) {
         const struct trial *t = &f->j->trials[i];
-        if (!is_in(f, t, family) || (beating && !beats_default(f, t)))
+        if (!is_in(f, t, family) || !meets(f, t, demand))
             continue;
         const double cost = cost_of(t, f).middle, least = best ? cost_of(best, f).middle : 0;
         if (!best || cost < least || (cost == least && simpler(&t->candidate, &best->candidate)))
@@ -131,18 +141,18 @@ static bool is_as_good(const struct field *f, const struct trial *t, const struc
     return a.middle <= close_to_best * b.middle && a.lo <= b.hi;
 }
 
-const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
-                              double *default_us)
+static const struct trial *find_winner(const struct journal *j, const struct problem *p,
+                                       const struct candidate *neighbour, enum demand demand, double *default_us)
 {
     struct field f;
     if (default_us)
         *default_us = 0;
     if (!find_field(j, p, &f))
         return NULL;
-    const struct trial *best = best_of(&f, NULL, true), *winner = best ? best : f.standard;
+    const struct trial *best = best_of(&f, NULL, demand), *winner = best ? best : f.standard;
     for (int i = 0; best && i < j->n_trials; i++) {
         const struct trial *t = &j->trials[i];
-        if (!is_in(&f, t, NULL) || !beats_default(&f, t) || !is_as_good(&f, t, best))
+        if (!is_in(&f, t, NULL) || !meets(&f, t, demand) || !is_as_good(&f, t, best))
             continue;
         const bool near = neighbour && candidate_equal(&t->candidate, neighbour);
         const bool winner_near = neighbour && candidate_equal(&winner->candidate, neighbour);
@@ -154,13 +164,18 @@ const struct trial *winner_at(const struct journal *j, const struct problem *p, 
     return winner;
 }
 
+const struct trial *winner_at(const struct journal *j, const struct problem *p)
+{
+    return find_winner(j, p, NULL, BEATING, NULL);
+}
+
 /* The best so far was the best of many, so a part of its lead is luck: it and what is within 3 % of it are measured
  * once more before they are believed. */
 bool is_finalist(const struct journal *j, const struct candidate *c, const struct problem *p)
 {
     struct field f;
     int n_final = 0, n_better = 0;
-    const struct trial *best = find_field(j, p, &f) ? best_of(&f, NULL, true) : NULL;
+    const struct trial *best = find_field(j, p, &f) ? best_of(&f, NULL, BEATING) : NULL;
     const struct trial *own = best ? journal_find(j, c, f.text) : NULL;
     if (!own || !is_in(&f, own, NULL) || own->result.final || own->passed_over || own == f.standard ||
         !is_as_good(&f, own, best))
@@ -212,7 +227,7 @@ static int find_cells(const struct journal *j, const char *class_text, struct ce
     const struct candidate *neighbour = NULL;
     for (int i = n - 1; i >= 0; i--) {
         struct cell *c = &cells[i];
-        c->winner = winner_at(j, &c->winner->problem, neighbour, &c->default_us);
+        c->winner = find_winner(j, &c->winner->problem, neighbour, CONFIRMED, &c->default_us);
         if (c->winner)
             neighbour = &c->winner->candidate;
     }
@@ -278,7 +293,7 @@ static void set_holdout(const struct journal *j, const struct trial *t, struct t
     struct table_entry *e = table_entry_at(table, t->class_text, at);
     if (!e || !usable(j, t) || !is_choice_of(e, &t->candidate) || !find_field(j, &t->problem, &f))
         return;
-    const struct trial *best = best_of(&f, NULL, false);
+    const struct trial *best = best_of(&f, NULL, ANY);
     const double ratio = cost_of(t, &f).middle / cost_of(best, &f).middle;
     memcpy(e->holdout.at, at, sizeof at);
     e->holdout.median_us = t->result.median_us;
@@ -308,7 +323,7 @@ static void set_families(const struct journal *j, const struct cell *c, struct t
     const double unit_us = e->median_us / cost_of(c->winner, &f).middle;
     for (int i = 0; i < N_FAMILIES; i++) {
         const bool own = !strcmp(table_family_name(i), e->family);
-        const struct trial *best = own ? NULL : best_of(&f, table_family_name(i), false);
+        const struct trial *best = own ? NULL : best_of(&f, table_family_name(i), ANY);
         e->family_us[i] = own ? e->median_us : best ? cost_of(best, &f).middle * unit_us : 0;
     }
 }

@@ -88,8 +88,8 @@ bool search_holdout(const struct search *s, struct task *out)
         if (!widest_gap(sc, &gap))
             continue;
         set_point(sc, &gap);
-        const struct trial *below = winner_at(s->journal, &gap.below->problem, NULL, NULL);
-        const struct trial *above = winner_at(s->journal, &gap.above->problem, NULL, NULL);
+        const struct trial *below = winner_at(s->journal, &gap.below->problem);
+        const struct trial *above = winner_at(s->journal, &gap.above->problem);
         if (!below || !above ||
             !candidate_default(&sc->holdout.problem, &s->facts->device, s->facts->denied, &three[0]))
             continue;

@@ -7,6 +7,7 @@
  * tier classes take turns, so that every class has its n-th candidate timed before any has its n+1-th. */
 #include "tuner.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -375,8 +376,8 @@ static void refine_class(struct search *s, int class)
     for (int i = 0; i + 1 < n; i++) {
         struct problem mid = sorted[i]->problem;
         const int64_t below = mid.linear.m, above = sorted[i + 1]->problem.linear.m;
-        const struct trial *a = winner_at(s->journal, &sorted[i]->problem, NULL, NULL);
-        const struct trial *b = winner_at(s->journal, &sorted[i + 1]->problem, NULL, NULL);
+        const struct trial *a = winner_at(s->journal, &sorted[i]->problem);
+        const struct trial *b = winner_at(s->journal, &sorted[i + 1]->problem);
         if (!a || !b || !strcmp(a->candidate.kernel->family, b->candidate.kernel->family))
             continue;
         if (above - below < 2) {
@@ -403,7 +404,7 @@ static bool other_kind_wins(const struct search *s, enum op op)
         const struct shape_class *sc = &s->shapes->classes[class];
         for (int i = 0; sc->op == op && i < sc->n_points; i++) {
             const struct problem *p = &sc->points[i].problem;
-            const struct trial *t = winner_at(s->journal, p, NULL, NULL);
+            const struct trial *t = winner_at(s->journal, p);
             if (t && !search_wants(s, &t->candidate, p))
                 return true;
         }
@@ -469,8 +470,10 @@ bool search_next(struct search *s, struct task *out)
     return true;
 }
 
+/* The one that promises most comes first: there may be no time for all. */
 bool search_final(const struct search *s, struct task *out)
 {
+    double least = INFINITY;
     for (int class = 0; class < s->shapes->n; class ++) {
         const struct shape_class *sc = &s->shapes->classes[class];
         for (int i = 0; i < sc->n_points; i++)
@@ -479,9 +482,12 @@ bool search_final(const struct search *s, struct task *out)
                 if (strcmp(t->problem_text, sc->points[i].text) ||
                     !is_finalist(s->journal, &t->candidate, &sc->points[i].problem))
                     continue;
+                const double cost = trial_cost(s->journal, t);
+                if (cost >= least)
+                    continue;
+                least = cost;
                 *out = (struct task){.class = class, .tier = TIER_FINAL, .candidate = t->candidate};
-                return true;
             }
     }
-    return false;
+    return least < INFINITY;
 }

@@ -136,7 +136,7 @@ static void tell_not_reached(const struct session *s)
         const struct shape_class *sc = &s->shapes.classes[c];
         int n = 0;
         for (int i = 0; i < sc->n_points; i++)
-            n += winner_at(&s->journal, &sc->points[i].problem, NULL, NULL) == NULL;
+            n += winner_at(&s->journal, &sc->points[i].problem) == NULL;
         if (n)
             session_tell(s, "not reached: %d of the %d points of %s", n, sc->n_points, sc->text);
     }
@@ -209,7 +209,7 @@ out:
  * is done. */
 static bool next_task(struct session *s, struct task *task)
 {
-    const double search_share = 0.8; /* of the budget */
+    const double search_share = 0.7; /* of the budget */
     const bool late = s->deadline_ms > 0 && now_ms() > s->begin_ms + search_share * (s->deadline_ms - s->begin_ms);
     if (late && (search_final(&s->search, task) || search_holdout(&s->search, task)))
         return true;

@@ -140,7 +140,7 @@ static struct task *next_to_winner(struct search *s, int class)
     const struct shape_class *sc = &s->shapes->classes[class];
     struct task *t = NULL;
     for (int p = 0; p < sc->n_points && !t; p++) {
-        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem, NULL, NULL);
+        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem);
         t = winner ? untaken_next_to(s, class, &winner->candidate) : NULL;
     }
     return t;

@@ -267,11 +267,9 @@ bool strategy_next(struct search *s, struct task *out);
 double model_share(const struct problem *p, const struct facts *f, const struct candidate *c);
 
 /* ---- table ---- */
-/* The best right result at a point whose interval excludes the default's time, else the default's own; neighbour (may
- * be NULL), then the simpler, is preferred among what cannot be told from the best. NULL: nothing to go by.
- * *default_us: the default's time in the same moments, by the median of the ratios of neighbouring runs, or 0. */
-const struct trial *winner_at(const struct journal *j, const struct problem *p, const struct candidate *neighbour,
-                              double *default_us);
+/* The best right result at a point whose interval excludes the default's time, else the default's own; the simpler is
+ * preferred among what cannot be told from the best. NULL: nothing to go by. */
+const struct trial *winner_at(const struct journal *j, const struct problem *p);
 /* Time over the default's at the same point; where the default is of no use, us. t is usable: right, and timed. */
 double trial_cost(const struct journal *j, const struct trial *t);
 /* Is it one of the best at a point and not measured again yet. */
