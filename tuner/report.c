@@ -184,10 +184,10 @@ static void print_choices(FILE *f, const json_t *d)
         {"share_percent", "% of read", 1},
         {"measured", "candidates", WHOLE},
         {"failed", "failed", WHOLE},
-        {"chosen", "chosen", CODE},
-        {"default", "default", CODE},
         {"held_out", "held out", TEXT},
         {"note", "note", TEXT},
+        {"chosen", "chosen", CODE},
+        {"default", "default", CODE},
     };
     static const struct column others[] = {
         {"problem", "shape", TEXT}, {"chosen", "chosen", CODE}, {"default", "default", CODE}, {"note", "note", TEXT}};

@@ -390,14 +390,19 @@ static json_t *crossing_json(const struct report *r, int first, int end, const j
     return o;
 }
 
+/* Of classes that were measured, or that the table speaks of. */
 static json_t *crossings_json(const struct report *r, const json_t *points)
 {
     json_t *out = json_array();
     for (int first = 0, end; first < r->n; first = end) {
         for (end = first + 1; end < r->n && !strcmp(r->spots[end].class_text, r->spots[first].class_text); end++) {
         }
-        if (r->spots[first].problem.op == OP_LINEAR)
-            json_array_append_new(out, crossing_json(r, first, end, points));
+        if (r->spots[first].problem.op != OP_LINEAR)
+            continue;
+        json_t *o = crossing_json(r, first, end, points);
+        if (json_array_size(json_object_get(o, "families")) || json_object_get(o, "max_m"))
+            json_array_append(out, o);
+        json_decref(o);
     }
     return out;
 }

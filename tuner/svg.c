@@ -56,12 +56,12 @@ static int find_ticks(const struct axis *a, double ticks[MAX_TICKS])
             ticks[n++] = v;
         return n;
     }
-    const double per_decade = 8 / log10(a->hi / a->lo); /* as many labels as fit */
+    const double per_decade = 7 / log10(a->hi / a->lo); /* as many labels as fit */
     const int decades = (int) ceil(1 / per_decade);
     for (int p = (int) floor(log10(a->lo)); p <= (int) ceil(log10(a->hi)); p++)
         for (int lead = 1; lead <= 5; lead += lead == 1 ? 1 : 3) {
             const double v = lead * pow(10, p);
-            const bool fits = lead == 1 ? p % decades == 0 : per_decade >= (lead == 2 ? 3.2 : 2.4);
+            const bool fits = lead == 1 ? p % decades == 0 : per_decade >= (lead == 2 ? 4 : 2.8);
             if (fits && v >= a->lo && v <= a->hi && n < MAX_TICKS)
                 ticks[n++] = v;
         }
@@ -399,9 +399,6 @@ static void roof(FILE *f, const struct axis *x, const struct axis *y, double gbp
         fputs("M", f);
     fprintf(f, "%.1f %.1fH%.1f\"/>", place(x, at), place(y, MIN(gbps, launch_us > 0 ? at / launch_us * 1e3 : gbps)),
             x->to);
-    char text[80];
-    snprintf(text, sizeof text, "memory, measured: %.1f GB/s", gbps);
-    text_at(f, x->to, place(y, gbps) + 16, "end", "rooftext", text);
 }
 
 static void roof_dot(FILE *f, const struct axis *x, const struct axis *y, const json_t *p, int series)
@@ -441,6 +438,11 @@ void svg_roofline(FILE *f, const json_t *device, const json_t *points)
     if (gbps > 0)
         roof(f, &x, &y, gbps, launch_us);
     fputs("</svg>", f);
+    if (gbps > 0) {
+        char text[80];
+        snprintf(text, sizeof text, "memory, measured: %.1f GB/s", gbps);
+        text_at(f, x.to, y.to - 8, "end", "rooftext", text);
+    }
     json_array_foreach(points, i, p)
     {
         series += strcmp(op, get_text(p, "op")) != 0;
