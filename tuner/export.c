@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * export.c - a log for other programs
  *
- *     t4            results of the auto-tuning community's T4 schema: the last measurement of each candidate at each point
+ *     t4            results of the auto-tuning community's T4 schema: the last measurement of each candidate at each
+ *                point
  *     kernel-tuner  the cache file of Kernel Tuner: one kernel at one problem
  *     csv           one row for each end line, with all that it says
  *     chrome-trace  one slice from each begin to its end, for chrome://tracing and Perfetto; sessions are processes

@@ -3,7 +3,8 @@
  *
  *     device, table, sessions, outcomes, failures: report_facts.c
  *     summary    counts; geomean_speedup: of the chosen over the default, over the points where both were timed
- *     points     what was tried, sorted by class and range; each with its candidates, by cost (time over the default's, taken in turns:
+ *     points     what was tried, sorted by class and range; each with its candidates, by cost (time over the
+ *                default's, taken in turns:
  *                trial_cost()); best, random: least cost after 1, 2, ... measurements
  *     unmeasured what a preset or the table has and nothing was tried at
  *     search     share of the measurements -> cost over the least, geometric mean over the points

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * svg.c - the drawings of a report
  *
- * Each is an inline <svg> whose colours come from the page's style (classes s0..s3 of series, best, random, roof, note),
+ * Each is an inline <svg> whose colours come from the page's style (classes s0..s3 of series, best, random, roof,
+ * note),
  * so that they follow the reader's light or dark; series differ in shape, too. Units: 1/WIDTH of the column. */
 #include "report.h"
 
