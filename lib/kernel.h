@@ -90,9 +90,9 @@ struct kernel {
     /* Appends " -DNAME=VALUE ..." for what p fixes at compile time (its class). Optional. opt has MAX_DEFINES bytes. */
     void (*define)(const struct problem *p, char *opt);
 
-    /* True for a launch whose code is the same for many configurations: it is compiled apart, once for all of them, from
-     * the same source. Appends its " -DNAME=VALUE ...", which stand in place of the parameters and define()'s. Optional.
-     */
+    /* True for a launch whose code is the same for many configurations: it is compiled apart, once for all of them,
+     * from the same source. Appends its " -DNAME=VALUE ...", which stand in place of the parameters and define()'s.
+     * Optional. */
     bool (*apart)(const struct problem *p, const struct device *d, int launch, char *opt);
 
     /* Geometry of an accepted configuration. Pure: the same inputs give the same answer. Lives here and nowhere else.

@@ -34,8 +34,8 @@ fdec_status program_build(struct fdec_ctx *ctx, const struct source *src, const 
 bool cache_load(struct fdec_ctx *ctx, const char *name, const char *text, void *data, size_t n);
 void cache_store(struct fdec_ctx *ctx, const char *name, const char *text, const void *data, size_t n);
 
-/* Options of a launch: the device's capabilities, the variant's -D list and what the class fixes, or what the launch has
- * of its own. buf of 2 * MAX_DEFINES bytes. */
+/* Options of a launch: the device's capabilities, the variant's -D list and what the class fixes, or what the launch
+ * has of its own. buf of 2 * MAX_DEFINES bytes. */
 void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
                      int launch, char *buf, size_t n);
 #endif

@@ -14,8 +14,8 @@
 
 enum { MAX_FOUND = 64, REASONS_TEXT = 1600 };
 
-/* What the tuner found miscompiled or fatal on this very device is used only where nothing else can: a table is untrusted data,
- * and must not be able to make a problem unsupported. */
+/* What the tuner found miscompiled or fatal on this very device is used only where nothing else can: a table is
+ * untrusted data, and must not be able to make a problem unsupported. */
 static const double denied_by_table = 1e-3;
 /* The configuration of first choice was refused: any other is worth a little less. */
 static const double second_choice = 0.9;

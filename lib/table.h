@@ -38,7 +38,7 @@ struct table_entry {
     double family_us[N_FAMILIES];  /* linear: best median of each family at the point, 0: none; own: > 0 */
     struct {                       /* a shape in the range that no range was made from */
         int64_t at[N_RANGES];
-        double median_us, best_us; /* this entry's kernel there, and the best of it, the default, the next entry's; 0: none */
+        double median_us, best_us; /* this entry's kernel there; the best of it, the default and the next; 0: none */
     } holdout;
 };
 

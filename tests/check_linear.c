@@ -34,8 +34,8 @@ static const struct trial one[] = {RUN(1, UNIFORM, .bias = true, .residual = tru
 static const struct trial few[] = {RUN(9, UNIFORM, .bias = true), RUN(1, UNIFORM, .bias = false),
                                    RUN(6, OUTLIERS, .bias = true)};
 
-/* both: the variants that this device is not made for too. They compile slowly here, and have their turn on a small device,
- * on rusticl and on oclgrind. */
+/* both: the variants that this device is not made for too. They compile slowly here, and have their turn on a small
+ * device, on rusticl and on oclgrind. */
 static void check_shape(struct check *c, fdec_type type, bool both, int64_t m, int64_t n, int64_t k,
                         const struct trial *trials, size_t n_trials)
 {

@@ -67,6 +67,7 @@ void check_each_linear(struct check *c, const struct problem *p,
                        void (*check)(struct check *c, const struct kernel *k, const struct problem *p));
 void check_softmax(struct check *c);
 void check_api(struct check *c); /* refusals of the public calls, families by name */
+void check_reload(struct check *c);
 
 /* Kernels that are wrong on purpose: .params[0] is FAULT; fault 0 is none, and must pass. NULL-terminated. */
 extern const struct kernel *const broken[];

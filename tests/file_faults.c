@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * file_faults.c - kills flashdec-tune at one of its calls that change files, or lets it fail; preloaded (tune_kills.py)
  *
- * FILE_FAULT="CALL N ACTION": the N-th call (from 1) of write, fdatasync, fsync, rename, ftruncate or mkstemp; ACTION is
- * before or after, where it is killed, or the number of an error with which this call and all later ones fail. Only in
- * the process that was started: not in its workers, nor in what it forks. */
+ * FILE_FAULT="CALL N ACTION": the N-th call (from 1) of write, fdatasync, fsync, rename, ftruncate or mkstemp; ACTION
+ * is before or after, where it is killed, or the number of an error with which this call and all later ones fail.
+ * Only in the process that was started: not in its workers, nor in what it forks. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -3,9 +3,9 @@
  *
  *     tune_check [--kernel TEXT] [--configs N] [--seed N] [--options] PROBLEM...
  *
- * For each kernel (with TEXT in its name) and N of its configurations, the library's choice first: each problem that it does
- * not reject, as a worker of flashdec-tune checks it. --options prints what each program is compiled with, and runs
- * nothing. Exit status 0: all right; 1: the first that is not, which is printed; 2: usage; 77: no device. */
+ * For each kernel (with TEXT in its name) and N of its configurations, the library's choice first: each problem that
+ * it does not reject, as a worker of flashdec-tune checks it. --options prints what each program is compiled with,
+ * and runs nothing. Exit status 0: all right; 1: the first that is not, which is printed; 2: usage; 77: no device. */
 #include "check.h"
 #include "program.h"
 

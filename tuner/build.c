@@ -2,11 +2,12 @@
  * build.c - journal -> table: the same lines, the same bytes
  *
  * Per class and point, the best right result whose interval, timed in turns with the analytic default, excludes the
- * default, in a second process as well (one alone may have been lucky with where its memory lay); else the default. What cannot be told from the best gives way to the neighbouring point's choice, then to
- * the simpler. The winner of a point holds from it up to the next measured one; the last one's range ends with its point, since nothing
- * is known beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a
- * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the last
- * M before another family; an entry keeps the figures of its lowest point. */
+ * default, in a second process as well (one alone may have been lucky with where its memory lay); else the default.
+ * What cannot be told from the best gives way to the neighbouring point's choice, then to the simpler. The winner of
+ * a point holds from it up to the next measured one; the last one's range ends with its point, since nothing is known
+ * beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a row of
+ * such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the last M
+ * before another family; an entry keeps the figures of its lowest point. */
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -53,9 +54,9 @@ static bool timed_with_default(const struct trial *t, const struct field *f)
     return f->standard && t->result.ratio > 0 && t->result.against == f->hash;
 }
 
-/* Time over the default's, with its 95 % interval: of each pair of samples where they were taken in turns, directly or
- * both with what was the default then. Where the default itself is of no use there is nothing to divide by, and the times
- * in us do as well. */
+/* Time over the default's, with its 95 % interval: of each pair of samples where they were taken in turns, directly
+ * or both with what was the default then. Where the default itself is of no use there is nothing to divide by, and
+ * the times in us do as well. */
 static struct cost cost_of(const struct trial *t, const struct field *f)
 {
     const struct result *r = &t->result;
@@ -374,8 +375,8 @@ static bool add_row(const struct journal *j, const char *class_text, const struc
     return true;
 }
 
-/* Of a linear layer: does the next M go to another family? Such a point keeps an entry of its own, so that the table has
- * the times of both families on both sides of the crossing. */
+/* Of a linear layer: does the next M go to another family? Such a point keeps an entry of its own, so that the table
+ * has the times of both families on both sides of the crossing. */
 static bool borders_crossing(const struct cell *cells, int n, int i)
 {
     return cells[i].winner->problem.op == OP_LINEAR && i + 1 < n &&

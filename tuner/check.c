@@ -5,10 +5,10 @@
  * nothing written outside, and the same bits from a second run on outputs that were poisoned anew.
  *
  * Then small problems of the same class, from another seed, for which plans of the same program are made: values that
- * strain a kernel, the optional arguments, operands at odd offsets, sequences of different lengths. What is right by the
- * luck of one set of numbers, by alignment or for whole tiles alone, fails here. A reference of a small problem takes
- * milliseconds, and the worker makes it itself; only a linear layer's weights are as large as its class, so that a large
- * one is checked when it is measured again as one of the best, before it can get into a table. */
+ * strain a kernel, the optional arguments, operands at odd offsets, sequences of different lengths. What is right by
+ * the luck of one set of numbers, by alignment or for whole tiles alone, fails here. A reference of a small problem
+ * takes milliseconds, and the worker makes it itself; only a linear layer's weights are as large as its class, so
+ * that a large one is checked when it is measured again as one of the best, before it can get into a table. */
 #include "check.h"
 #include "ctx.h"
 #include "workload.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * model.c - roofline and occupancy: what a candidate can reach at best, from its geometry alone
  *
- * Of the time at the roofline, bytes over the measured read rate, a candidate keeps the share in which the compute units
- * are busy: with few groups some have none, and in the last wave of groups some have none left. Launches come on top.
- * The model says nothing of what a group does, so it orders candidates and decides nothing. */
+ * Of the time at the roofline, bytes over the measured read rate, a candidate keeps the share in which the compute
+ * units are busy: with few groups some have none, and in the last wave of groups some have none left. Launches come
+ * on top. The model says nothing of what a group does, so it orders candidates and decides nothing. */
 #include "tuner.h"
 
 static int64_t product(const size_t x[3])

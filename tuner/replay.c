@@ -61,8 +61,8 @@ static void find_anchors(struct replay *r)
         }
 }
 
-/* Geometric mean over all points of the cost of what is known (the best so far, else the default) over that of the log's
- * best; *worst: the largest of them. */
+/* Geometric mean over all points of the cost of what is known (the best so far, else the default) over that of the
+ * log's best; *worst: the largest of them. */
 static double slowdown(const struct replay *r, double *worst)
 {
     double sum = 0;

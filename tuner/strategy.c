@@ -4,7 +4,7 @@
  *   exhaustive  as they are listed
  *   random      shuffled by the seed
  *   local       from a start, the next by the model, to its best neighbour as long as that is better; then a new start
- *   halving     in brackets: all of a bracket at the cheapest point, a third of them at a third of the points, and so on
+ *   halving     in brackets: all of a bracket at the cheapest point, a third of them at a third of the points, ...
  *   default     next to what wins at a point, as long as there is something left; else the next by the model
  *
  * A neighbour is the same variant with one parameter one step apart. */

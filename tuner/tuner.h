@@ -281,8 +281,8 @@ struct table_entry *table_entry_at(const struct table *t, const char *class_text
 bool table_entry_candidate(const struct table_entry *e, struct candidate *c);
 bool table_entry_problem(const struct table_entry *e, struct problem *p);
 bool table_has_class(const struct table *t, const char *class_text);
-/* Of one device and driver; told gets a line for each outlier. by_order: a class comes from the first table that has it;
- * else from the best, and the order does not matter. */
+/* Of one device and driver; told gets a line for each outlier. by_order: a class comes from the first table that has
+ * it; else from the best, and the order does not matter. */
 fdec_status table_merge(const struct table *const *tables, int n, bool by_order, FILE *told, struct table **out);
 void table_summary(const struct table *t, FILE *f);
 /* Entries are paired by class and measured point. */
