@@ -86,7 +86,7 @@ for option in $("$bench" --help | grep -o -e '--[a-z-]*' | sort -u); do
 done
 
 lines softmax 1 softmax --rows 2 --cols 100 --without-table --no-peers
-has "\"peers\":\[\]" # there is no table: nothing else to time
+has '"peers":[]' # there is no table: nothing else to time
 lines attn 1 attn --heads 8 --kv-heads 2 --head-dim 64 --context 700
 has '"problem":"attn:f16 b=1 h=8/2 d=64 n=700"'
 has '"naive three-kernel"'
