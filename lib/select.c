@@ -143,20 +143,12 @@ static const char *file_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static bool parse_values(const struct table_value *values, int n, const struct kernel *k, int *cfg)
-{
-    char text[MAX_PARAMS * 40] = "";
-    for (int i = 0; i < n; i++)
-        append(text, sizeof text, "%s%s=%d", i ? " " : "", values[i].name, values[i].value);
-    return kernel_parse_config(k, text, cfg);
-}
-
 static bool denies(const struct table_denied *d, const struct search *s, const struct kernel *k, const int *cfg)
 {
     int denied[MAX_PARAMS];
     if (d->rev != k->rev || strcmp(d->kernel, k->name) || (*d->class_text && strcmp(d->class_text, s->class_text)))
         return false;
-    return d->n_config == 0 || (parse_values(d->config, d->n_config, k, denied) &&
+    return d->n_config == 0 || (table_config(d->config, d->n_config, k, denied) &&
                                 !memcmp(denied, cfg, (size_t) kernel_n_params(k) * sizeof *cfg));
 }
 
@@ -185,12 +177,17 @@ static const char *entry_refused(const struct search *s, const struct table_entr
     const char *why = forbidden(s, kernel_index(k));
     if (why)
         return why;
-    if (!parse_values(e->config, e->n_config, k, c->cfg))
+    if (!table_config(e->config, e->n_config, k, c->cfg))
         return "the kernel has no such configuration";
     if (denied_in_tables(s, k, c->cfg))
         return "the tuner denies it on this device";
     c->kernel = k;
     return reject_box(s, k, c->cfg, box);
+}
+
+bool choice_equal(const struct choice *a, const struct choice *b)
+{
+    return a->kernel == b->kernel && !memcmp(a->cfg, b->cfg, (size_t) kernel_n_params(a->kernel) * sizeof *a->cfg);
 }
 
 static bool same_code(const struct choice *a, const struct choice *b)

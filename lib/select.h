@@ -42,6 +42,9 @@ struct choice {
 
 enum { MAX_CHOICES = 8 };
 
+/* The same kernel in the same configuration. */
+bool choice_equal(const struct choice *a, const struct choice *b);
+
 /* Choices for every point from (1, 1) to p's range, in order of preference: the first whose range contains a point
  * is taken for it, and the last contains them all. denied[]: bit per registry index of kernels this device
  * miscompiles (may be NULL). FDEC_E_UNSUPPORTED: no variant can; the text has each one's reason. */

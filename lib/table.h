@@ -151,6 +151,11 @@ struct builtin_table {
 };
 extern const struct builtin_table builtin_tables[];
 
+/* The values of an entry or a denial as k's configuration. False: k has no such one. */
+bool table_config(const struct table_value *values, int n, const struct kernel *k, int *cfg);
+/* The problem that an entry was measured at. False: there is no such problem. */
+bool table_entry_problem(const struct table_entry *e, struct problem *p);
+
 /* Level of a table for a device, or 0 when it does not fit at all. */
 int table_level(const struct table *t, const struct device *d);
 

@@ -69,6 +69,24 @@ void table_device_of(const struct device *d, struct table_device *out)
     device_architecture(d, out->architecture);
 }
 
+bool table_config(const struct table_value *values, int n, const struct kernel *k, int *cfg)
+{
+    char text[MAX_PARAMS * 40] = "";
+    for (int i = 0; i < n; i++)
+        append(text, sizeof text, "%s%s=%d", i ? " " : "", values[i].name, values[i].value);
+    return kernel_parse_config(k, text, cfg);
+}
+
+bool table_entry_problem(const struct table_entry *e, struct problem *p)
+{
+    const char *const *names = problem_range_names(e->op);
+    char text[PROBLEM_TEXT], why[200];
+    snprintf(text, sizeof text, "%s", e->class_text);
+    for (int i = 0; i < N_RANGES && names[i]; i++)
+        append(text, sizeof text, " %s=%lld", names[i], (long long) e->point[i]);
+    return problem_parse(text, p, why, sizeof why);
+}
+
 int table_level(const struct table *t, const struct device *d)
 {
     struct table_device here;

@@ -43,16 +43,6 @@ static struct device device_of(const struct table *t)
     return d;
 }
 
-static bool problem_of(const struct table_entry *e, struct problem *p)
-{
-    char text[PROBLEM_TEXT], why[200];
-    const char *const *names = problem_range_names(e->op);
-    snprintf(text, sizeof text, "%s", e->class_text);
-    for (int i = 0; i < N_RANGES && names[i]; i++)
-        append(text, sizeof text, " %s=%lld", names[i], (long long) e->point[i]);
-    return problem_parse(text, p, why, sizeof why);
-}
-
 static bool choose(const struct problem *p, const struct device *d, const struct table *t, int level,
                    struct choice *out)
 {
@@ -69,18 +59,13 @@ static bool choose(const struct problem *p, const struct device *d, const struct
     return true;
 }
 
-static bool same_kernel(const struct choice *a, const struct choice *b)
-{
-    return a->kernel == b->kernel && !memcmp(a->cfg, b->cfg, (size_t) kernel_n_params(a->kernel) * sizeof *a->cfg);
-}
-
 /* Time of a choice at the entry's point, over the entry's own; 0: nobody has measured it. */
 static double cost_of(const struct table_entry *e, const struct choice *own, const struct choice *analytic,
                       const struct choice *c)
 {
-    if (same_kernel(c, own))
+    if (choice_equal(c, own))
         return 1;
-    if (same_kernel(c, analytic) && e->default_us > 0)
+    if (choice_equal(c, analytic) && e->default_us > 0)
         return e->default_us / e->median_us;
     const int family = e->op == OP_LINEAR ? table_family(c->kernel->family) : -1;
     return family >= 0 && strcmp(c->kernel->family, e->family) ? e->family_us[family] / e->median_us : 0;
@@ -106,7 +91,7 @@ static struct regret regret_of(const struct table *own, const struct device *d, 
         const struct table_entry *e = &own->entries[i];
         struct choice mine, analytic, other;
         struct problem p;
-        if (!problem_of(e, &p) || !choose(&p, &home, own, LEVEL_EXACT, &mine) || mine.level != LEVEL_EXACT) {
+        if (!table_entry_problem(e, &p) || !choose(&p, &home, own, LEVEL_EXACT, &mine) || mine.level != LEVEL_EXACT) {
             r.n_stale++;
             continue;
         }

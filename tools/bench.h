@@ -78,6 +78,8 @@ enum outcome { BENCH_OK, BENCH_WRONG, BENCH_ERROR, BENCH_REFUSED };
 enum outcome sitting_open(struct bench *b, const struct problem *problems, int n, const char *family,
                           struct sitting **out);
 void sitting_close(struct sitting **s);
+/* Enqueues one run of a plan on the point's rows of an operand set. */
+fdec_status point_run(const struct point *pt, fdec_plan *plan, int set);
 /* Compares one run of r on the point's rows with the reference. */
 fdec_status sitting_check(struct point *pt, const struct runner *r, bool *right, double *ratio, char *why, size_t n);
 

@@ -274,10 +274,7 @@ struct untuned {
 static fdec_status untuned_run(void *self, int set)
 {
     const struct untuned *u = self;
-    struct workload *w = u->pt->sitting->workload;
-    if (u->pt->problem.op == OP_LINEAR)
-        workload_take_rows(w, u->pt->problem.linear.m);
-    return workload_run(w, u->plan, set, NULL);
+    return point_run(u->pt, u->plan, set);
 }
 
 static void untuned_destroy(void *self)
@@ -285,11 +282,6 @@ static void untuned_destroy(void *self)
     struct untuned *u = self;
     fdec_plan_destroy(&u->plan);
     free(u);
-}
-
-static bool same_choice(const struct choice *a, const struct choice *b)
-{
-    return a->kernel == b->kernel && !memcmp(a->cfg, b->cfg, (size_t) kernel_n_params(a->kernel) * sizeof *a->cfg);
 }
 
 void untuned_add(struct point *pt)
@@ -302,7 +294,7 @@ void untuned_add(struct point *pt)
     try_alloc(u);
     u->pt = pt;
     try_st(plan_create_problem(s->bench->session.ctx, &pt->problem, &want, &u->plan));
-    if (same_choice(pt->choice, &plan_pick(u->plan, &pt->problem, &(struct geometry){0})->choice)) {
+    if (choice_equal(pt->choice, &plan_pick(u->plan, &pt->problem, &(struct geometry){0})->choice)) {
         untuned_destroy(u);
         return;
     }

@@ -18,13 +18,18 @@ int bench_sets(const struct bench *b, double set_bytes)
 
 /* ---- the library's contestant ---- */
 
-static fdec_status own_run(void *self, int set)
+fdec_status point_run(const struct point *pt, fdec_plan *plan, int set)
 {
-    const struct point *pt = self;
     struct workload *w = pt->sitting->workload;
     if (pt->problem.op == OP_LINEAR)
         workload_take_rows(w, pt->problem.linear.m);
-    return workload_run(w, pt->plan, set, NULL);
+    return workload_run(w, plan, set, NULL);
+}
+
+static fdec_status own_run(void *self, int set)
+{
+    const struct point *pt = self;
+    return point_run(pt, pt->plan, set);
 }
 
 /* ---- timing ---- */

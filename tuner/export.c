@@ -63,12 +63,6 @@ struct walk {
     double begin_us, end_us, idle_us; /* since the session's line; before the begin. -1: not known */
 };
 
-static const char *get_text(const json_t *line, const char *name)
-{
-    const char *text = json_string_value(json_object_get(line, name));
-    return text ? text : "";
-}
-
 static bool is_line(const json_t *line, const char *kind)
 {
     return !strcmp(get_text(line, "line"), kind);

@@ -280,11 +280,6 @@ static json_t *ask(struct session *s, json_t *question, double best_us, struct r
 
 /* ---- one candidate ---- */
 
-static double get_number(const json_t *line, const char *name)
-{
-    return json_number_value(json_object_get(line, name));
-}
-
 /* Of what a worker says nothing is believed unseen: it may be a driver's victim. */
 static struct result take_result(const json_t *line)
 {

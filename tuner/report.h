@@ -23,18 +23,6 @@ void set_text(json_t *o, const char *name, const char *text); /* any bytes */
 json_t *any_text(const char *text); /* any bytes */
 json_t *names_json(const struct candidate *c);
 
-/* ---- reading the document ---- */
-static inline double get_number(const json_t *o, const char *name) /* 0: not there */
-{
-    return json_number_value(json_object_get(o, name));
-}
-
-static inline const char *get_text(const json_t *o, const char *name) /* "": not there */
-{
-    const char *text = json_string_value(json_object_get(o, name));
-    return text ? text : "";
-}
-
 /* Text as HTML has it; what is no character of a text becomes '?'. */
 void html_text(FILE *f, const char *text);
 

@@ -31,6 +31,18 @@
 #include "util.h"
 #include <jansson.h>
 
+/* ---- values of a JSON object ---- */
+static inline double get_number(const json_t *o, const char *name) /* 0: not there */
+{
+    return json_number_value(json_object_get(o, name));
+}
+
+static inline const char *get_text(const json_t *o, const char *name) /* "": not there */
+{
+    const char *text = json_string_value(json_object_get(o, name));
+    return text ? text : "";
+}
+
 /* ---- outcomes ---- */
 enum outcome {
     OUT_OK,
@@ -277,9 +289,8 @@ bool is_finalist(const struct journal *j, const struct candidate *c, const struc
 fdec_status build_table(const struct journal *j, struct table **out);
 /* The entry whose range has the point; NULL: none. */
 struct table_entry *table_entry_at(const struct table *t, const char *class_text, const int64_t at[N_RANGES]);
-/* What an entry chose, and where it was measured. False: there is no such kernel any more; no such problem. */
+/* What an entry chose. False: there is no such kernel any more. */
 bool table_entry_candidate(const struct table_entry *e, struct candidate *c);
-bool table_entry_problem(const struct table_entry *e, struct problem *p);
 bool table_has_class(const struct table *t, const char *class_text);
 /* Of one device and driver; told gets a line for each outlier. by_order: a class comes from the first table that has
  * it; else from the best, and the order does not matter. */

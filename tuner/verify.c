@@ -24,22 +24,8 @@ struct verify {
 bool table_entry_candidate(const struct table_entry *e, struct candidate *c)
 {
     *c = (struct candidate){.kernel = kernel_find(e->kernel)};
-    if (!c->kernel || c->kernel->rev != e->rev || kernel_n_params(c->kernel) != e->n_config)
-        return false;
-    char config[256] = "";
-    for (int i = 0; i < e->n_config; i++)
-        append(config, sizeof config, "%s%s=%d", i ? " " : "", e->config[i].name, e->config[i].value);
-    return kernel_parse_config(c->kernel, config, c->cfg);
-}
-
-bool table_entry_problem(const struct table_entry *e, struct problem *p)
-{
-    const char *const *names = problem_range_names(e->op);
-    char text[PROBLEM_TEXT], why[200];
-    snprintf(text, sizeof text, "%s", e->class_text);
-    for (int i = 0; i < N_RANGES && names[i]; i++)
-        append(text, sizeof text, " %s=%lld", names[i], (long long) e->point[i]);
-    return problem_parse(text, p, why, sizeof why);
+    return c->kernel && c->kernel->rev == e->rev && kernel_n_params(c->kernel) == e->n_config &&
+           table_config(e->config, e->n_config, c->kernel, c->cfg);
 }
 
 struct ticket { /* an entry's place in the order */
