@@ -6,30 +6,7 @@
 # The page is looked at by headless Chromium where that is installed.
 set -u
 tune=$1
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-export XDG_STATE_HOME="$dir/state" XDG_DATA_HOME="$dir/data" XDG_CACHE_HOME="$dir/cache" POCL_CACHE_DIR="$dir/pocl"
-mkdir "$POCL_CACHE_DIR"
-failed=0
-
-wrong() {
-    echo "FAIL: $*" >&2
-    sed 's/^/    /' "$dir/err" | head -n 20 >&2
-    failed=1
-}
-
-# expect STATUS COMMAND...
-expect() {
-    status=$1
-    shift
-    "$@" >"$dir/out" 2>"$dir/err"
-    got=$?
-    [ "$got" -eq "$status" ] || wrong "$*: exit $got, $status expected"
-}
-
-says() {
-    grep -q -e "$1" "$dir/out" "$dir/err" || wrong "no '$1' in the output"
-}
+. "$(dirname "$0")/tune_lib.sh"
 
 printf '%s\n' 'linear:f32 m=1 n=64 k=64' 'linear:f32 m=4 n=64 k=64' 'softmax:f32 rows=1 cols=500' >"$dir/list"
 for attempt in 1 2 3 4 5 6; do # on a busy machine one budget may be too short; each goes on where the last one stopped

@@ -5,31 +5,8 @@
 #     tune_smoke.sh FLASHDEC-TUNE FLASHDEC-INFO FLASHDEC-RUN FLASHDEC-BENCH MODEL.gguf
 set -u
 tune=$1 info=$2 run=$3 bench=$4 model=$5
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-export XDG_STATE_HOME="$dir/state" XDG_DATA_HOME="$dir/data" XDG_CACHE_HOME="$dir/cache" POCL_CACHE_DIR="$dir/pocl"
-mkdir "$POCL_CACHE_DIR"
+. "$(dirname "$0")/tune_lib.sh"
 unset FLASHDEC_TABLE FLASHDEC_TABLE_PATH FLASHDEC_TABLE_ONLY FLASHDEC_RECORD
-failed=0
-
-wrong() {
-    echo "FAIL: $*" >&2
-    sed 's/^/    /' "$dir/out" "$dir/err" >&2
-    failed=1
-}
-
-# expect STATUS COMMAND...
-expect() {
-    status=$1
-    shift
-    "$@" >"$dir/out" 2>"$dir/err"
-    got=$?
-    [ "$got" -eq "$status" ] || wrong "$*: exit $got, $status expected"
-}
-
-says() {
-    grep -q -e "$1" "$dir/out" "$dir/err" || wrong "no '$1' in the output"
-}
 
 # Usage.
 expect 2 "$tune" --nonsense
