@@ -292,14 +292,14 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
 #define VEC_COMMON                                                                                                     \
     .rev = 4, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
-               [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = PARAM(SPAN, 0, 1),                                 \
-               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = PARAM(PARTS, 8, 4, 16)},                          \
+               [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
+               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \
     .reject = vec_reject, .prune = vec_prune, .apart = vec_apart, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \
     .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
-    .params = {[WG_CHUNK] = {"CHUNK", wg_chunks, ARRAY_LEN(wg_chunks)},                                                \
-               [WG_PARTS] = PARAM(PARTS, 4, 2, 8),                                                                     \
+    .params = {[WG_CHUNK] = {"CHUNK", wg_chunks, ARRAY_LEN(wg_chunks), false},                                         \
+               [WG_PARTS] = HOST_PARAM(PARTS, 4, 2, 8),                                                                \
                [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \
                [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                   \
     .reject = wg_reject, .prune = wg_prune, .apart = wg_apart, .geometry = wg_geometry

@@ -37,8 +37,10 @@ struct param {
     const char *name;  /* compiled in as -D<name>=<value>; a key of a table entry's configuration */
     const int *values; /* every value worth trying: a search list, no default in it */
     size_t n;
+    bool host_only; /* geometry() alone reads it: programs that differ in it are one program */
 };
-#define PARAM(name, ...) {#name, (const int[]) {__VA_ARGS__}, sizeof((int[]) {__VA_ARGS__}) / sizeof(int)}
+#define PARAM(name, ...)      {#name, (const int[]) {__VA_ARGS__}, sizeof((int[]) {__VA_ARGS__}) / sizeof(int), false}
+#define HOST_PARAM(name, ...) {#name, (const int[]) {__VA_ARGS__}, sizeof((int[]) {__VA_ARGS__}) / sizeof(int), true}
 
 struct launch {
     size_t global[3], local[3]; /* trailing zeros: fewer dimensions; local[0] == 0: the driver's choice */

@@ -20,7 +20,8 @@ void program_options(const struct kernel *k, const struct problem *p, const stru
         return;
     }
     for (int i = 0; i < kernel_n_params(k); i++)
-        append(buf, n, " -D%s=%d", k->params[i].name, cfg[i]);
+        if (!k->params[i].host_only)
+            append(buf, n, " -D%s=%d", k->params[i].name, cfg[i]);
     if (k->define)
         k->define(p, defines);
     append(buf, n, "%s", defines);
