@@ -3,6 +3,7 @@
  *
  *     embed NAME IN.cl OUT.c OUT.d            const struct source cl_NAME
  *     embed --tables OUT.c OUT.d [IN.json...] builtin_tables[]
+ *     embed --text NAME IN OUT.c OUT.d        const char NAME[]
  *
  * A driver gets one string and no include path, so includes are resolved here (each file once), and named in OUT.d so
  * that the build knows them. #line directives keep compiler messages pointing at the real file and line. Bytes, not a
@@ -86,17 +87,24 @@ static void embed_source(FILE *out, FILE *deps, const char *name, const char *pa
     fprintf(out, "0};\nconst struct source cl_%s = {\"%s\", text};\n", name, base_name(path));
 }
 
+/* The bytes of a file and a 0, as an array's initialiser. */
+static void put_file(FILE *out, FILE *deps, const char *path)
+{
+    FILE *in = open_or_die(path, "rb");
+    fprintf(deps, " %s", path);
+    fputs("{\n", out);
+    for (int c, col = 1; (c = fgetc(in)) != EOF; col++)
+        fprintf(out, "%d,%s", c, col % 32 ? "" : "\n");
+    fputs("0};\n", out);
+    fclose(in);
+}
+
 static void embed_tables(FILE *out, FILE *deps, char **paths, int n)
 {
     fprintf(out, "#include \"table.h\"\n");
     for (int i = 0; i < n; i++) {
-        FILE *in = open_or_die(paths[i], "rb");
-        fprintf(deps, " %s", paths[i]);
-        fprintf(out, "static const char text%d[] = {\n", i);
-        for (int c, col = 1; (c = fgetc(in)) != EOF; col++)
-            fprintf(out, "%d,%s", c, col % 32 ? "" : "\n");
-        fprintf(out, "0};\n");
-        fclose(in);
+        fprintf(out, "static const char text%d[] = ", i);
+        put_file(out, deps, paths[i]);
     }
     fprintf(out, "const struct builtin_table builtin_tables[] = {\n");
     for (int i = 0; i < n; i++)
@@ -104,18 +112,27 @@ static void embed_tables(FILE *out, FILE *deps, char **paths, int n)
     fprintf(out, "    {0, 0},\n};\n");
 }
 
+static void embed_text(FILE *out, FILE *deps, const char *name, const char *path)
+{
+    fprintf(out, "extern const char %s[];\nconst char %s[] = ", name, name);
+    put_file(out, deps, path);
+}
+
 int main(int argc, char **argv)
 {
-    const int tables = argc >= 4 && !strcmp(argv[1], "--tables");
-    if (!tables && argc != 5) {
-        fprintf(stderr, "usage: embed NAME IN.cl OUT.c OUT.d\n       embed --tables OUT.c OUT.d [IN.json...]\n");
+    const int tables = argc >= 4 && !strcmp(argv[1], "--tables"), text = argc == 6 && !strcmp(argv[1], "--text");
+    if (!tables && !text && argc != 5) {
+        fprintf(stderr, "usage: embed NAME IN.cl OUT.c OUT.d\n       embed --tables OUT.c OUT.d [IN.json...]\n"
+                        "       embed --text NAME IN OUT.c OUT.d\n");
         return 2;
     }
-    const char *out_path = argv[tables ? 2 : 3];
-    FILE *out = open_or_die(out_path, "wb"), *deps = open_or_die(argv[tables ? 3 : 4], "wb");
-    fprintf(deps, "%s:", out_path);
+    const int at = tables ? 2 : 3 + text;
+    FILE *out = open_or_die(argv[at], "wb"), *deps = open_or_die(argv[at + 1], "wb");
+    fprintf(deps, "%s:", argv[at]);
     if (tables)
         embed_tables(out, deps, argv + 4, argc - 4);
+    else if (text)
+        embed_text(out, deps, argv[2], argv[3]);
     else
         embed_source(out, deps, argv[1], argv[2]);
     fputc('\n', deps);

@@ -173,7 +173,6 @@ static int merge_command(const char *const *paths, int n, const char *out)
 
 static int subcommand(int argc, char **argv, const struct options *o)
 {
-    static const char *const later[] = {"model"};
     if (!strcmp(argv[0], "build")) {
         if (argc != 2 || !o->out)
             return bad_usage("build needs one LOG and --out TABLE");
@@ -209,9 +208,11 @@ static int subcommand(int argc, char **argv, const struct options *o)
             return bad_usage("export needs one LOG and --format t4, kernel-tuner, csv or chrome-trace");
         return export_run(o, argv[1]) == FDEC_OK ? 0 : failure();
     }
-    for (size_t i = 0; i < ARRAY_LEN(later); i++)
-        if (!strcmp(argv[0], later[i]))
-            return bad_usage("%s is not in this version", argv[0]);
+    if (!strcmp(argv[0], "model")) {
+        if (argc != 1 || !o->target || !o->variants)
+            return bad_usage("model needs --target NAME and --variants default or sample");
+        return variants_run(o->target, o->shapes, !strcmp(o->variants, "sample")) == FDEC_OK ? 0 : failure();
+    }
     return bad_usage("'%s' is no command", argv[0]);
 }
 
@@ -229,6 +230,8 @@ enum option_key {
     FORMAT,
     PROBLEM,
     KERNEL,
+    TARGET,
+    VARIANTS,
     QUIET,
     HELP,
     VERSION
@@ -248,6 +251,8 @@ static const struct option long_options[] = {
     {"format", required_argument, NULL, FORMAT},
     {"problem", required_argument, NULL, PROBLEM},
     {"kernel", required_argument, NULL, KERNEL},
+    {"target", required_argument, NULL, TARGET},
+    {"variants", required_argument, NULL, VARIANTS},
     {"quiet", no_argument, NULL, QUIET},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
@@ -282,6 +287,12 @@ static int parse_option(int key, struct options *o)
                    : bad_usage("--format %s: not t4, kernel-tuner, csv or chrome-trace", optarg);
     case PROBLEM: o->problem = optarg; return -1;
     case KERNEL: o->kernel = optarg; return -1;
+    case TARGET: o->target = optarg; return -1;
+    case VARIANTS:
+        o->variants = optarg;
+        return !strcmp(optarg, "default") || !strcmp(optarg, "sample")
+                   ? -1
+                   : bad_usage("--variants %s: not default or sample", optarg);
     case REPLAY: o->replay = optarg; return -1;
     case HELP: fputs(usage, stdout); return 0;
     case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;

@@ -20,6 +20,8 @@
  *   merge.c    one table out of several
  *   tell.c     tables for people: what is in one, how two differ
  *   report.c   journal and table -> a page; report_data.c and report_facts.c its values, svg.c its drawings
+ *   target.c   cards that are not here
+ *   variants.c the programs that would be compiled for one
  *   export.c   journal -> T4, Kernel Tuner's cache, CSV, Chrome trace
  *
  * Parent and worker talk JSON lines. The parent asks {"do": "device" | "roof" | "measure", ...}; the worker answers
@@ -318,6 +320,18 @@ void child_kill(struct child *c, char *why, size_t n); /* the whole process grou
 
 int worker_main(const char *work);
 
+/* ---- cards that are not here ---- */
+struct target {
+    char name[32], arch[16]; /* "mi210", "gfx90a" */
+    struct facts facts;      /* rates are the maker's */
+    int wave;                /* work-items that go in step */
+    int unit_local_bytes, unit_registers, unit_items, unit_groups; /* what a compute unit holds */
+    double f32_gflops, f16_matrix_gflops;
+};
+fdec_status target_find(const char *name, struct target *out);
+/* Prints the programs of a file with one problem a line. samples: more than one configuration of each variant. */
+fdec_status variants_run(const char *target, const char *list, bool samples);
+
 /* ---- a log for other programs ---- */
 enum export_format { FORMAT_NONE, FORMAT_T4, FORMAT_KERNEL_TUNER, FORMAT_CSV, FORMAT_CHROME_TRACE };
 bool export_format_parse(const char *text, enum export_format *out);
@@ -327,7 +341,8 @@ void time_text(int64_t unix_s, double us, char buf[40]);
 fdec_status write_out(const char *path, const char *text, size_t n);
 
 struct options {
-    const char *device, *shapes, *out, *replay, *problem, *kernel, *table;
+    const char *device, *shapes, *out, *replay, *problem, *kernel, *table, *target;
+    const char *variants; /* "default" or "sample"; NULL: no list of them is wanted */
     enum export_format format;
     double budget_s; /* 0: none */
     uint64_t seed;
