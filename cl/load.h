@@ -172,7 +172,9 @@ INLINE vec load_aligned_f16(global const half *p, int j, int dim)
 
 INLINE vec load_aligned_bf16(global const ushort *p, int j, int dim)
 {
-    return as_float8(convert_uint8(((global const ushort8 *) p)[j]) << 16);
+    const uint4 pairs = ((global const uint4 *) p)[j];
+    const uint4 even = pairs << 16, odd = pairs & 0xffff0000;
+    return as_float8((uint8) (even.x, odd.x, even.y, odd.y, even.z, odd.z, even.w, odd.w));
 }
 
 #define load_aligned_q8_0 load_q8_0 /* blocks of 34 bytes are never aligned */

@@ -10,16 +10,7 @@
 #define ROW_H
 #define EXP_WIDTH VEC
 #include "exp.h"
-
-#if VEC == 1
-#define VLOAD(p)         (*(p))
-#define VSTORE(v, p)     (*(p) = (v))
-#define VLOAD_HALF(i, p) vload_half(i, p)
-#else
-#define VLOAD(p)         PASTE(vload, VEC)(0, p)
-#define VSTORE(v, p)     PASTE(vstore, VEC)(v, 0, p)
-#define VLOAD_HALF(i, p) PASTE(vload_half, VEC)(0, (p) + (i))
-#endif
+#include "whole.h"
 
 #define STRIDE (WG * VEC) /* of one item's consecutive vectors */
 
@@ -35,7 +26,7 @@ static size_t div_up(size_t a, size_t b)
 static fvec load(global const float *p, size_t i, size_t end, float fill)
 {
     if (i + VEC <= end)
-        return VLOAD(p + i);
+        return load_whole(p + i);
     float lane[VEC];
     for (int l = 0; l < VEC; l++)
         lane[l] = i + l < end ? p[i + l] : fill;
@@ -45,13 +36,15 @@ static fvec load(global const float *p, size_t i, size_t end, float fill)
 static void store(fvec v, global float *p, size_t i, size_t end)
 {
     if (i + VEC <= end) {
-        VSTORE(v, p + i);
+        store_whole(v, p + i);
         return;
     }
     float lane[VEC];
     VSTORE(v, lane);
-    for (int l = 0; i + l < end; l++)
-        p[i + l] = lane[l];
+    #pragma unroll
+    for (int l = 0; l < VEC; l++) /* not to the end: an index that is no constant puts lane[] in memory */
+        if (i + l < end)
+            p[i + l] = lane[l];
 }
 
 static float lanes_sum(fvec v)

@@ -146,7 +146,7 @@ struct set {
 static fvec kept_weight(const struct row *r, const struct set *set, size_t i, ivec *in)
 {
     const fvec v = tile_load(&r->l, i), zero = 0.0f;
-    const ivec key = tile_key(v), column = TILE_VLOAD(tile_lane) + (int) i;
+    const ivec key = tile_key(v), column = VLOAD(tile_lane) + (int) i;
     *in = (key > set->key) | ((key == set->key) & (column < set->id));
     return *in ? tile_weight(v, r->inv_temperature, r->top) : zero;
 }
@@ -187,9 +187,10 @@ WITH_LOCAL int measure(local struct shared *s, const struct row *r, const struct
             sum += kept_weight(r, set, (size_t) r->list[i] * STATS_TILE + c, &in);
             hits += in ? one : none;
         }
-        TILE_VSTORE(sum, s->cell + c);
+        VSTORE(sum, s->cell + c);
         int lane[VEC];
-        TILE_VSTORE(hits, lane);
+        VSTORE(hits, lane);
+        #pragma unroll
         for (int l = 0; l < VEC; l++)
             count += lane[l];
     }
@@ -252,15 +253,15 @@ static void take_middle(struct interval *q, int cols, struct set *mid)
         mid->key = q->lo.key + (int) (((uint) q->hi.key - (uint) q->lo.key) / 2);
 }
 
+/* Member by member: of a choice between two structs GPU compilers make one between addresses, in slow memory. */
 static void move_end(struct interval *q, const struct set *mid, int n, bool enough)
 {
-    if (enough) {
-        q->lo = *mid;
-        q->n_lo = n;
-    } else {
-        q->hi = *mid;
-        q->n_hi = n;
-    }
+    q->lo.key = enough ? mid->key : q->lo.key;
+    q->lo.id = enough ? mid->id : q->lo.id;
+    q->n_lo = enough ? n : q->n_lo;
+    q->hi.key = enough ? q->hi.key : mid->key;
+    q->hi.id = enough ? q->hi.id : mid->id;
+    q->n_hi = enough ? q->n_hi : n;
 }
 
 /* Shrinks *keep to what top-k, then top-p leave of it. total: of all weights. */
@@ -288,8 +289,8 @@ WITH_LOCAL void search(local struct shared *s, const struct row *r, int best, in
             need = top_p * mass;
         move_end(&q, &mid, n, stage <= K ? n >= top_k : stage == FIRST_OF_P || mass >= need);
         const bool all = stage == FIRST_OF_K && n < top_k;
-        if (all)
-            q.lo = *keep;
+        q.lo.key = all ? keep->key : q.lo.key;
+        q.lo.id = all ? keep->id : q.lo.id;
         if (all || (stage <= K && q.n_lo == top_k) || is_found(&q)) {
             stage = stage <= K && has_p ? FIRST_OF_P : END;
             open_interval(&q, best, r->cols);
@@ -361,7 +362,7 @@ static float kept_sum(const struct row *r, const struct set *keep, size_t begin)
             sum[u] += kept_weight(r, keep, i + u * VEC, &in);
     #pragma unroll
     for (int u = 0; u < TILE_LANES / VEC; u++)
-        TILE_VSTORE(sum[u], lane + u * VEC);
+        VSTORE(sum[u], lane + u * VEC);
     return tile_halve(lane);
 }
 
@@ -403,7 +404,7 @@ WITH_LOCAL int draw(local struct shared *s, const struct row *r, const struct se
     walk_into(&w);
     for (int c = get_local_id(0) * VEC; c < STATS_TILE; c += STRIDE) {
         ivec in;
-        TILE_VSTORE(kept_weight(r, keep, (size_t) tile * STATS_TILE + c, &in), s->cell + c);
+        VSTORE(kept_weight(r, keep, (size_t) tile * STATS_TILE + c, &in), s->cell + c);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     if (get_local_id(0) == 0)

@@ -63,7 +63,7 @@ static void load_block(global const float *x, size_t i, size_t end, fvec v[U])
     if (i + (U - 1) * STRIDE + VEC <= end) {
         #pragma unroll
         for (int u = 0; u < U; u++)
-            v[u] = VLOAD(x + i + u * STRIDE);
+            v[u] = load_whole(x + i + u * STRIDE);
     } else {
         #pragma unroll
         for (int u = 0; u < U; u++)

@@ -23,17 +23,9 @@
 enum { STATS_TILE = 256, STATS_WORDS = 4 };
 
 #ifdef __OPENCL_VERSION__
-#include "exp.h"
+#include "whole.h"
 
 enum { TILE_LANES = 16, TILE_LEAST = -100 };
-
-#if EXP_WIDTH == 1
-#define TILE_VLOAD(p)     (*(p))
-#define TILE_VSTORE(v, p) (*(p) = (v))
-#else
-#define TILE_VLOAD(p)     PASTE(vload, EXP_WIDTH)(0, p)
-#define TILE_VSTORE(v, p) PASTE(vstore, EXP_WIDTH)(v, 0, p)
-#endif
 
 constant int tile_lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -78,7 +70,7 @@ static float tile_value_1(int key)
 /* i: a multiple of EXP_WIDTH, so one word has the bits of all lanes. */
 static fvec tile_penalise(const struct logits *l, size_t i, fvec v)
 {
-    const ivec bits = (ivec) (int) (l->penalised[i / 32] >> i % 32), hit = bits >> TILE_VLOAD(tile_lane) & 1;
+    const ivec bits = (ivec) (int) (l->penalised[i / 32] >> i % 32), hit = bits >> VLOAD(tile_lane) & 1;
     const fvec x = tile_value(tile_key(v)), lower = x * l->inv_penalty, higher = x * l->penalty;
     return hit == 0 ? v : x > 0.0f ? lower : higher;
 }
@@ -88,12 +80,12 @@ static fvec tile_load(const struct logits *l, size_t i)
 {
     fvec v;
     if (i + EXP_WIDTH <= l->end) {
-        v = TILE_VLOAD(l->x + i);
+        v = load_whole(l->x + i);
     } else {
         float lane[EXP_WIDTH];
         for (int k = 0; k < EXP_WIDTH; k++)
             lane[k] = i + k < l->end ? l->x[i + k] : NAN;
-        v = TILE_VLOAD(lane);
+        v = VLOAD(lane);
     }
     return l->penalised && i < l->end ? tile_penalise(l, i, v) : v;
 }
@@ -134,7 +126,8 @@ static float tile_halve(float lane[TILE_LANES])
 static int tile_largest(ivec v)
 {
     int lane[EXP_WIDTH], most = INT_MIN;
-    TILE_VSTORE(v, lane);
+    VSTORE(v, lane);
+    #pragma unroll
     for (int l = 0; l < EXP_WIDTH; l++)
         most = max(most, lane[l]);
     return most;
@@ -171,13 +164,13 @@ static void tile_stats_1(const struct logits *l, size_t begin, float inv_tempera
         #pragma unroll
         for (int u = 0; u < TILE_LANES / EXP_WIDTH; u++) {
             const fvec v = tile_load(l, i + u * EXP_WIDTH);
-            first = min(first, tile_key(v) == key ? TILE_VLOAD(tile_lane) + (int) i + u * EXP_WIDTH : none);
+            first = min(first, tile_key(v) == key ? VLOAD(tile_lane) + (int) i + u * EXP_WIDTH : none);
             sum[u] += tile_weight(v, inv_temperature, top);
         }
     float lane[TILE_LANES];
     #pragma unroll
     for (int u = 0; u < TILE_LANES / EXP_WIDTH; u++)
-        TILE_VSTORE(sum[u], lane + u * EXP_WIDTH);
+        VSTORE(sum[u], lane + u * EXP_WIDTH);
     tile_finish(tile_halve(lane), top, key, tile_lowest(first), s);
 }
 
@@ -197,7 +190,7 @@ INLINE void tile_stats_16(local uint *part, global const float *x, size_t begin,
             const size_t i = begin + lane + TILE_LANES * (u * EXP_WIDTH + k);
             mine[k] = i < end ? x[i] : NAN;
         }
-        v[u] = TILE_VLOAD(mine);
+        v[u] = VLOAD(mine);
         keys = max(keys, tile_key(v[u]));
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -211,10 +204,10 @@ INLINE void tile_stats_16(local uint *part, global const float *x, size_t begin,
     float sum = 0.0f;
     #pragma unroll
     for (int u = 0; u < TILE_LANES / EXP_WIDTH; u++) {
-        const ivec none = INT_MAX, step = TILE_LANES * (u * EXP_WIDTH + TILE_VLOAD(tile_lane));
+        const ivec none = INT_MAX, step = TILE_LANES * (u * EXP_WIDTH + VLOAD(tile_lane));
         float w[EXP_WIDTH];
         first = min(first, tile_key(v[u]) == key ? step + (int) begin + lane : none);
-        TILE_VSTORE(tile_weight(v[u], inv_temperature, top), w);
+        VSTORE(tile_weight(v[u], inv_temperature, top), w);
         for (int k = 0; k < EXP_WIDTH; k++)
             sum += w[k];
     }
