@@ -225,7 +225,7 @@ WITH_LOCAL void bound_value(global float *bound, local uint *top, global const V
 
 #define SCALAR_VALUE(type, name) name,
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void rope_append(APPEND_BUFFERS(BUFFER_PARAM) APPEND_SCALARS(SCALAR_PARAM) int unused)
 {
     APPEND_BUFFERS(BUFFER_BEGIN)

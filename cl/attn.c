@@ -155,11 +155,11 @@ static struct split_rule wg_rule(const struct device *d, const int *cfg)
 }
 
 /* sizeof(struct tile) of attn_wg.cl, rounded up. */
-static size_t wg_local_bytes(const struct attn_problem *p, const int *cfg)
+static size_t wg_local_bytes(const struct attn_problem *p, const struct device *d, const int *cfg)
 {
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
     const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
-    const int scratch = MAX(chunk * tile * (ATTN_WG_LANES(k) + 1), v_keys * v);
+    const int scratch = MAX(chunk * tile * ATTN_WG_PARTS_OF_DOT(k, d->shuffle), v_keys * v);
     const int floats = chunk * k + scratch + chunk * (4 * tile + 4) + 2;
     return (size_t) round_up(4 * floats + 16 * tile, 32) + 64; /* 64: what alignment may cost */
 }
@@ -176,7 +176,7 @@ static const char *wg_reject(const struct problem *p, const struct device *d, co
         return "TILE is over WG";
     if (cfg[WG_CHUNK] * (int) div_up(p->attn.v_head_dim, ATTN_WG_WIDTH * cfg[WG_WG]) > WG_MAX_SUMS)
         return "CHUNK rows of V are more sums than an item has registers for";
-    if (wg_local_bytes(&p->attn, cfg) > d->local_bytes)
+    if (wg_local_bytes(&p->attn, d, cfg) > d->local_bytes)
         return "the tile does not fit in local memory";
     return NULL;
 }

@@ -54,6 +54,7 @@
 #define Q_T   PASTE(T_, Q_TYPE)
 #define OUT_T PASTE(T_, OUT_TYPE)
 #include "exp.h"
+#include "shuffle.h"
 
 enum { UNIFIED = 1, ONLINE = 2, PAIR = 3 };                                /* fdec_scheme */
 enum { PHI_CONSTANT = 1, PHI_PER_HEAD = 2, PHI_BOUNDS = 3, PHI_STATE = 4 }; /* fdec_phi_source */

@@ -11,6 +11,8 @@
 #define ATTN_VEC_CHUNK   128 /* rows of a chunk in attn_vec.cl */
 #define ATTN_WG_WIDTH    8   /* floats in a vector in attn_wg.cl */
 #define ATTN_WG_LANES(dim) ((dim) >= 64 ? 8 : (dim) >= 32 ? 4 : 2) /* items that share a dot product there */
+/* Floats of a dot product in local memory: its lanes' parts, + 1: neighbours hit different banks; or the whole. */
+#define ATTN_WG_PARTS_OF_DOT(dim, shuffle) ((shuffle) ? 1 : ATTN_WG_LANES(dim) + 1)
 
 #define ATTN_PHI_GATED 5 /* by the bounds where they rule out a redo, else by the state, else by args.phi */
 

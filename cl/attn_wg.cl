@@ -10,13 +10,14 @@
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
-#define LANES_FLOATS (CHUNK * TILE * (LANES + 1)) /* + 1: neighbours hit different banks */
+#define PARTS_OF_DOT ATTN_WG_PARTS_OF_DOT(HEAD_DIM, SHUFFLE)
+#define PARTS_FLOATS (CHUNK * TILE * PARTS_OF_DOT)
 #define COLS_FLOATS  (V_KEYS * V_VECS * WIDTH) /* of a row */
 #define UNSEEN       (-1.0f) /* the weight of a key that the row does not see; others are >= 0 or NaN */
 
 struct tile {
     vec q[CHUNK][K_VECS];
-    float scratch[LANES_FLOATS > COLS_FLOATS ? LANES_FLOATS : COLS_FLOATS];
+    float scratch[PARTS_FLOATS > COLS_FLOATS ? PARTS_FLOATS : COLS_FLOATS];
     float p[CHUNK][TILE], n[CHUNK][TILE]; /* a pair's weight is p * 2^n, later p * 2^exponent */
     float den[CHUNK][TILE];               /* of a pair's row, over the pair's key in each tile */
     int n_keys[CHUNK][TILE];              /* and how many of these keys the row saw */
@@ -65,7 +66,24 @@ INLINE void find_keys(local struct tile *s, const struct args *a, const struct t
         s->masked = 0;
 }
 
-/* scratch[row][key][lane] = this lane's part of q . k */
+/* Hands on this lane's part of the dot product of row r and a key: scratch[row][key][lane], or the whole,
+ * scratch[row][key], where lanes need no local memory to add up. */
+INLINE void put_dot(local struct tile *s, int r, int key, int lane, float part)
+{
+    const int at = (r * TILE + key) * PARTS_OF_DOT;
+#if SHUFFLE
+    if (LANES > 4)
+        part += LANE_XOR(part, 4);
+    if (LANES > 2)
+        part += LANE_XOR(part, 2);
+    part += LANE_XOR(part, 1);
+    if (lane == r % LANES)
+        s->scratch[at] = part;
+#else
+    s->scratch[at + lane] = part;
+#endif
+}
+
 INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K_T *from)
 {
     const i64 strides = a->k_block_stride | a->k_token_stride | a->k_head_stride;
@@ -84,7 +102,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K
         }
         #pragma unroll
         for (int r = 0; r < CHUNK; r++)
-            s->scratch[(r * TILE + key) * (LANES + 1) + lane] = lanes_sum(sum[r]);
+            put_dot(s, r, key, lane, lanes_sum(sum[r]));
     }
 }
 
@@ -144,8 +162,8 @@ INLINE void make_scores(local struct tile *s, const struct args *a, const struct
         bool seen = there && t + key >= s->lo[r] && t + key < s->hi[r];
         float x = 0.0f, n;
         #pragma unroll
-        for (int lane = 0; lane < LANES; lane++)
-            x += s->scratch[i * (LANES + 1) + lane];
+        for (int part = 0; part < (SHUFFLE ? 1 : LANES); part++)
+            x += s->scratch[i * PARTS_OF_DOT + part];
         if (seen)
             x = finish_score(a, k, r, t + key, x, &seen);
         const float m = exp_pair(seen ? x : -INFINITY, &n);
@@ -314,7 +332,7 @@ INLINE void load_rows(local struct tile *s, const struct args *a, const struct t
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void attn_wg(ATTN_BUFFERS(BUFFER_PARAM) ATTN_SCALARS(SCALAR_PARAM) int unused)
 {
     TAKE_ARGS(a)

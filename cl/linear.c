@@ -422,19 +422,31 @@ const struct kernel linear_wg_gemv = {
 
 enum { WGF_TM, WGF_TN, WGF_TK, WGF_RN, WGF_SPLITK };
 
-/* Work-items of a group: each has min(TM, 8) tokens and RN rows. */
+/* Work-items of a group: of a team each has min(TM, 8) tokens and RN rows. */
+static int wg_flat_team(const int *cfg)
+{
+    return cfg[WGF_TN] / cfg[WGF_RN] * (cfg[WGF_TM] / MIN(cfg[WGF_TM], 8));
+}
+
 static size_t wg_flat_items(const int *cfg)
 {
-    return (size_t) (cfg[WGF_TN] / cfg[WGF_RN] * (cfg[WGF_TM] / MIN(cfg[WGF_TM], 8)));
+    return (size_t) (wg_flat_team(cfg) * LINEAR_TEAMS(wg_flat_team(cfg), cfg[WGF_TK]));
+}
+
+static size_t wg_flat_local_bytes(const struct problem *p, const int *cfg)
+{
+    const bool is_16_bit = p->linear.w_type == FDEC_F16 || p->linear.w_type == FDEC_BF16;
+    const int w = 2 * cfg[WGF_TN] * LINEAR_ROW_PIECES(is_16_bit, cfg[WGF_TK]);
+    const int x = 2 * cfg[WGF_TM] * LINEAR_ROW_PIECES(false, cfg[WGF_TK]);
+    const int teams = LINEAR_TEAMS(wg_flat_team(cfg), cfg[WGF_TK]), sums = (teams - 1) * cfg[WGF_TM] * cfg[WGF_TN] / 4;
+    return 16 * (size_t) (MAX(w, sums) + x);
 }
 
 static const char *wg_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const size_t lines = 2 * (size_t) (cfg[WGF_TM] + cfg[WGF_TN]);
-    const size_t local_bytes = lines * sizeof(float) * (size_t) (cfg[WGF_TK] + 4);
     if (p->linear.stats && cfg[WGF_SPLITK] > 1)
         return "records are made of whole sums: K is not split";
-    return stored_reject(p, d, wg_flat_items(cfg), local_bytes, cfg[WGF_RN]);
+    return stored_reject(p, d, wg_flat_items(cfg), wg_flat_local_bytes(p, cfg), cfg[WGF_RN]);
 }
 
 /* The tile of tokens that M nearly fills, and no split without a tile of K. */
@@ -489,7 +501,7 @@ static struct geometry wg_flat_geometry(const struct problem *p, const struct de
 
 const struct kernel linear_wg_flat = {
     .name = "linear/wg-flat",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,

@@ -24,20 +24,22 @@
  * [M, rows] f32. */
 #define EXP_WIDTH 1
 #include "exp.h"
+#include "linear.h"
 #ifndef WIDTH
 #define WIDTH 8
 #endif
 /* Items of a group: quant.h reads as a GPU does where there are more than one. */
 #ifdef LINEAR_WG_FLAT
-#define RM (TM < 8 ? TM : 8) /* tokens of an item; RN: its rows */
-#define WG (TN / RN * (TM / RM))
+#define RM   (TM < 8 ? TM : 8) /* tokens of an item; RN: its rows */
+#define TEAM (TN / RN * (TM / RM))
+#define WG   (TEAM * LINEAR_TEAMS(TEAM, TK))
 #endif
 #ifdef LINEAR_WG_GEMM
 #define WG (TILE / R * (TILE / R))
 #endif
 #include "quant.h"
-#include "linear.h"
 #include "place.h"
+#include "shuffle.h"
 #if STATS
 #include "tile_stats.h"
 #endif
@@ -50,6 +52,11 @@
 #define IS_BLOCKS  (W_BLOCK > 1) /* a quantised type: K is whole blocks */
 #define IS_F32_f32 1
 #define IS_F32(type) PASTE(IS_F32_, type)
+#if !IS_BLOCKS && !IS_F32(W_TYPE)
+#define IS_16_BIT 1
+#else
+#define IS_16_BIT 0
+#endif
 
 /* UNROLL: loops over tiles in registers, since an array is in registers only where every index is a constant.
  * ROLL: loops that run rarely and would cost more to compile, unrolled, than they save. */

@@ -12,6 +12,12 @@
 
 #define LINEAR_WG_PREPARE 64 /* work-items of a GPU's linear_prepare and linear_after */
 
+/* Teams of a group of linear_wg_flat, of `team` items each: few outputs leave a GPU's compute unit without enough items
+ * for the local memory that they take, so the columns of a tile of tk are dealt out. */
+#define LINEAR_TEAMS(team, tk) ((team) >= 256 ? 1 : (team) >= 128 || (tk) < 32 ? 2 : 4)
+/* Pieces of 16 bytes of a row of tk columns in local memory; + 1: neighbouring rows start in other banks. */
+#define LINEAR_ROW_PIECES(is_16_bit, tk) ((is_16_bit) ? (tk) / 8 + 1 : (tk) / 4 + 1)
+
 #define LINEAR_BUFFERS(X) \
     X(const X_T, x)        /* [M, K] */ \
     X(const W_T, w)        /* [N, K], or all weights in panels: linear_panel.cl */ \

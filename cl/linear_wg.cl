@@ -2,10 +2,11 @@
  * linear_wg.cl - linear for GPU-like devices; part of linear.cl, where the terms are explained
  *
  *   linear_wg_gemv  a group per NR rows; items stride K, 8 columns at a time; MR tokens at a time; a tree of fixed
- *                   shape in local memory, 4*MR*NR*WG bytes.
+ *                   shape in local memory, 4*MR*NR*WG bytes, or in registers (shuffle.h).
  *   linear_wg_flat  TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way
- *                   while tile t is used. 8*(TM+TN)*(TK+4) bytes local. K may be split into n_splits parts, which
- *                   linear_after sums in order.
+ *                   while tile t is used. 16 bits stay 16 bits until they are used. Teams (LINEAR_TEAMS) take parts of
+ *                   a tile's columns and add up at the end; K may also be split into n_splits parts, which linear_after
+ *                   sums in order. Local memory: wg_flat_local_bytes in linear.c.
  *   linear_wg_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local.
  *
  * Rows of W and x are read 16 bytes or more at a time where their addresses allow it; blocks of quantised types lie on
@@ -63,24 +64,24 @@ INLINE global float *partials(const struct args *a)
 }
 
 /* sum + x . w, in order. */
+INLINE float dot4(float4 x, float4 w, float sum)
+{
+    return fma(x.w, w.w, fma(x.z, w.z, fma(x.y, w.y, fma(x.x, w.x, sum))));
+}
+
 INLINE float dot8(float8 x, float8 w, float sum)
 {
-    sum = fma(x.s0, w.s0, sum);
-    sum = fma(x.s1, w.s1, sum);
-    sum = fma(x.s2, w.s2, sum);
-    sum = fma(x.s3, w.s3, sum);
-    sum = fma(x.s4, w.s4, sum);
-    sum = fma(x.s5, w.s5, sum);
-    sum = fma(x.s6, w.s6, sum);
-    return fma(x.s7, w.s7, sum);
+    return dot4(x.hi, w.hi, dot4(x.lo, w.lo, sum));
 }
 
 #ifdef LINEAR_WG_GEMV
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+#define PARTS (SHUFFLE ? WG / SHUFFLE_LANES : WG) /* of a sum, in local memory */
+
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_gemv(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    local float part[MR * NR][WG];
+    local float part[MR * NR][PARTS];
     const int item = get_local_id(0), row0 = (int) get_group_id(0) * NR;
     const bool w_al = w_aligned(&a), x_al = x_aligned(&a);
     global const W_T *w_row[NR];
@@ -102,6 +103,14 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
                     acc[t][r] = dot8(xv, wv[r], acc[t][r]);
             }
         }
+#if SHUFFLE
+        UNROLL for (int t = 0; t < MR; t++)
+            UNROLL for (int r = 0; r < NR; r++) {
+                const float sum = wave_sum(acc[t][r]);
+                if (item % SHUFFLE_LANES == 0)
+                    part[t * NR + r][item / SHUFFLE_LANES] = sum;
+            }
+#else
         UNROLL for (int t = 0; t < MR; t++)
             UNROLL for (int r = 0; r < NR; r++)
                 part[t * NR + r][item] = acc[t][r];
@@ -111,11 +120,15 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
                 for (int i = 0; i < MR * NR; i++)
                     part[i][item] += part[i][item + half_wg];
         }
+#endif
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int t = item; t < MR; t += WG) {
             float sums[NR];
-            UNROLL for (int r = 0; r < NR; r++)
+            UNROLL for (int r = 0; r < NR; r++) {
                 sums[r] = part[t * NR + r][0];
+                for (int i = 1; i < (SHUFFLE ? PARTS : 1); i++)
+                    sums[r] += part[t * NR + r][i];
+            }
             finish(&a, sums, NR, t0 + t, row0);
         }
         barrier(CLK_LOCAL_MEM_FENCE); /* part is about to be overwritten */
@@ -124,28 +137,78 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
 #endif
 
 #ifdef LINEAR_WG_FLAT
-#define ITEMS_N (TN / RN)
-#define TK4     (TK / 4)
-#define TK8     (TK / 8)
-#define W_LOADS ((TN * TK8 + WG - 1) / WG)
-#define X_LOADS ((TM * TK8 + WG - 1) / WG)
+#define ITEMS_N    (TN / RN)
+#define TEAMS      LINEAR_TEAMS(TEAM, TK)
+#define TK8        (TK / 8)
+#define TEAM_TK8   (TK8 / TEAMS)
+#define W_PIECES   LINEAR_ROW_PIECES(IS_16_BIT, TK)
+#define X_PIECES   LINEAR_ROW_PIECES(0, TK)
+#define W_LOADS    ((TN * TK8 + WG - 1) / WG)
+#define X_LOADS    ((TM * TK8 + WG - 1) / WG)
+#define TEAMS_SUMS ((TEAMS - 1) * TM * TN / 4) /* of all teams but the first, in pieces */
+#define W_MEMORY   (2 * TN * W_PIECES > TEAMS_SUMS ? 2 * TN * W_PIECES : TEAMS_SUMS)
 /* Row j of an item's: with GLU side by side, a pair; else apart, so that neighbouring items read neighbouring rows. */
 #define MY_ROW(j) (GLU ? my_row * RN + (j) : my_row + (j) * ITEMS_N)
 
+/* Eight columns of W on their way to local memory, and out of it. at: the row's first piece. */
+#if IS_16_BIT
+typedef uint4 w_hold;
+
+INLINE w_hold w_take(global const W_T *row, int column, int k, bool aligned)
+{
+    global const ushort *from = (global const ushort *) row + column;
+    if (aligned && column < k)
+        return *(global const uint4 *) from;
+    ushort v[8];
+    UNROLL for (int i = 0; i < 8; i++)
+        v[i] = column + i < k ? from[i] : 0;
+    return as_uint4(vload8(0, v));
+}
+
+INLINE void w_put(local uint4 *at, int c, w_hold v)
+{
+    at[c] = v;
+}
+
+INLINE void w_get(local const uint4 *at, int c, float4 v[2])
+{
+    const float8 wide = PASTE(wide_, W_TYPE)(at[c]);
+    v[0] = wide.lo;
+    v[1] = wide.hi;
+}
+#else
+typedef float8 w_hold;
+#define w_take w_piece
+
+INLINE void w_put(local uint4 *at, int c, w_hold v)
+{
+    at[2 * c] = as_uint4(v.lo);
+    at[2 * c + 1] = as_uint4(v.hi);
+}
+
+INLINE void w_get(local const uint4 *at, int c, float4 v[2])
+{
+    v[0] = as_float4(at[2 * c]);
+    v[1] = as_float4(at[2 * c + 1]);
+}
+#endif
+
 /* Groups: rows / TN, tokens / TM, parts of K. */
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_flat(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    local float4 w_tile[2][TN][TK4 + 1], x_tile[2][TM][TK4 + 1]; /* +1: neighbouring rows start in other banks */
+    local uint4 w_tile[W_MEMORY]; /* [2][TN][W_PIECES], in the end [TEAMS - 1][TM * TN] sums */
+    local float4 x_tile[2][TM][X_PIECES];
     const int item = get_local_id(0), row0 = (int) get_group_id(0) * TN, token0 = (int) get_group_id(1) * TM;
-    const int my_row = item % ITEMS_N, my_token = item / ITEMS_N * RM;
+    const int team = item / TEAM, member = item % TEAM, my_row = member % ITEMS_N, my_token = member / ITEMS_N * RM;
     const bool w_al = w_aligned(&a), x_al = x_aligned(&a);
     const int tiles = (k + TK - 1) / TK;
     const size_t split = get_group_id(2);
     const int first = (int) (split * tiles / a.n_splits), last = (int) ((split + 1) * tiles / a.n_splits);
 
-    float8 w_next[W_LOADS], x_next[X_LOADS];
+    w_hold w_next[W_LOADS];
+    float8 x_next[X_LOADS];
     float acc[RM][RN];
     UNROLL for (int i = 0; i < RM; i++)
         UNROLL for (int j = 0; j < RN; j++)
@@ -156,7 +219,7 @@ kernel void linear_wg_flat(LINEAR_ARGS)
         if (tile < last) {
             UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG;
-                w_next[i] = w_piece(w_row_of(&a, row0 + at / TK8), tile * TK + at % TK8 * 8, k, w_al);
+                w_next[i] = w_take(w_row_of(&a, row0 + at / TK8), tile * TK + at % TK8 * 8, k, w_al);
             }
             UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG;
@@ -165,27 +228,23 @@ kernel void linear_wg_flat(LINEAR_ARGS)
         }
         const int now = (tile - first + 1) % 2;
         if (tile > first)
-            UNROLL for (int q = 0; q < TK4; q++) {
-                float4 wv[RN];
+            UNROLL for (int q = 0; q < TEAM_TK8; q++) {
+                const int c = team * TEAM_TK8 + q;
+                float4 wv[RN][2];
                 UNROLL for (int j = 0; j < RN; j++)
-                    wv[j] = w_tile[now][MY_ROW(j)][q];
+                    w_get(w_tile + (now * TN + MY_ROW(j)) * W_PIECES, c, wv[j]);
                 UNROLL for (int i = 0; i < RM; i++) {
-                    const float4 xv = x_tile[now][my_token + i][q];
-                    UNROLL for (int j = 0; j < RN; j++) {
-                        acc[i][j] = fma(xv.x, wv[j].x, acc[i][j]);
-                        acc[i][j] = fma(xv.y, wv[j].y, acc[i][j]);
-                        acc[i][j] = fma(xv.z, wv[j].z, acc[i][j]);
-                        acc[i][j] = fma(xv.w, wv[j].w, acc[i][j]);
-                    }
+                    local const float4 *x_row = x_tile[now][my_token + i];
+                    const float4 x_lo = x_row[2 * c], x_hi = x_row[2 * c + 1];
+                    UNROLL for (int j = 0; j < RN; j++)
+                        acc[i][j] = dot4(x_hi, wv[j][1], dot4(x_lo, wv[j][0], acc[i][j]));
                 }
             }
         if (tile < last) {
             UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG;
-                if (at < TN * TK8) {
-                    w_tile[1 - now][at / TK8][at % TK8 * 2] = w_next[i].lo;
-                    w_tile[1 - now][at / TK8][at % TK8 * 2 + 1] = w_next[i].hi;
-                }
+                if (at < TN * TK8)
+                    w_put(w_tile + ((1 - now) * TN + at / TK8) * W_PIECES, at % TK8, w_next[i]);
             }
             UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG;
@@ -197,6 +256,19 @@ kernel void linear_wg_flat(LINEAR_ARGS)
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+
+#if TEAMS > 1
+    local float *sums = (local float *) w_tile;
+    if (team > 0)
+        UNROLL for (int i = 0; i < RM * RN; i++)
+            sums[((team - 1) * RM * RN + i) * TEAM + member] = acc[i / RN][i % RN];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (team > 0)
+        return;
+    UNROLL for (int t = 0; t < TEAMS - 1; t++)
+        UNROLL for (int i = 0; i < RM * RN; i++)
+            acc[i / RN][i % RN] += sums[(t * RM * RN + i) * TEAM + member];
+#endif
 
     UNROLL for (int i = 0; i < RM; i++) {
         const int token = token0 + my_token + i;
@@ -265,7 +337,7 @@ kernel void linear_after(LINEAR_ARGS)
     }
 
 /* Groups: rows / TILE, tokens / TILE. */
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_gemm(LINEAR_ARGS)
 {
     TAKE_ARGS(a)

@@ -158,6 +158,18 @@ INLINE vec load_q8_0(global const uchar *p, int j, int dim)
 }
 
 #if WIDTH == 8
+/* Eight elements as they lie. vloada_half8 is eight loads in some compilers. */
+INLINE vec wide_f16(uint4 bits)
+{
+    return vload_half8(0, (const half *) &bits);
+}
+
+INLINE vec wide_bf16(uint4 bits)
+{
+    const uint4 even = bits << 16, odd = bits & 0xffff0000;
+    return as_float8((uint8) (even.x, odd.x, even.y, odd.y, even.z, odd.z, even.w, odd.w));
+}
+
 INLINE vec load_aligned_f32(global const float *p, int j, int dim)
 {
     global const float4 *at = (global const float4 *) p + 2 * j;
@@ -166,15 +178,12 @@ INLINE vec load_aligned_f32(global const float *p, int j, int dim)
 
 INLINE vec load_aligned_f16(global const half *p, int j, int dim)
 {
-    const uint4 bits = ((global const uint4 *) p)[j]; /* vloada_half8 is eight loads in some compilers */
-    return vload_half8(0, (const half *) &bits);
+    return wide_f16(((global const uint4 *) p)[j]);
 }
 
 INLINE vec load_aligned_bf16(global const ushort *p, int j, int dim)
 {
-    const uint4 pairs = ((global const uint4 *) p)[j];
-    const uint4 even = pairs << 16, odd = pairs & 0xffff0000;
-    return as_float8((uint8) (even.x, odd.x, even.y, odd.y, even.z, odd.z, even.w, odd.w));
+    return wide_bf16(((global const uint4 *) p)[j]);
 }
 
 #define load_aligned_q8_0 load_q8_0 /* blocks of 34 bytes are never aligned */

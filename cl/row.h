@@ -10,6 +10,7 @@
 #define ROW_H
 #define EXP_WIDTH VEC
 #include "exp.h"
+#include "shuffle.h"
 #include "whole.h"
 
 #define STRIDE (WG * VEC) /* of one item's consecutive vectors */
@@ -68,12 +69,23 @@ static float lanes_max(fvec v)
     return lane[0];
 }
 
+#define WITH_WAVES (SHUFFLE && WG >= SHUFFLE_LANES) /* sums and maxima go through registers as far as they can */
+
 /* Every item gets the result. part: WG floats, free for the next call at once. */
 WITH_LOCAL float group_sum(local float *part, float v)
 {
 #if WG > 1
     const int item = get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
+#if WITH_WAVES
+    v = wave_sum(v);
+    if (item % SHUFFLE_LANES == 0)
+        part[item / SHUFFLE_LANES] = v;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = part[0];
+    for (int i = 1; i < WG / SHUFFLE_LANES; i++)
+        v += part[i];
+#else
     part[item] = v;
     for (int step = WG / 2; step > 0; step /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -83,6 +95,7 @@ WITH_LOCAL float group_sum(local float *part, float v)
     barrier(CLK_LOCAL_MEM_FENCE);
     v = part[0];
 #endif
+#endif
     return v;
 }
 
@@ -91,6 +104,15 @@ WITH_LOCAL float group_max(local float *part, float v)
 #if WG > 1
     const int item = get_local_id(0);
     barrier(CLK_LOCAL_MEM_FENCE);
+#if WITH_WAVES
+    v = wave_max(v);
+    if (item % SHUFFLE_LANES == 0)
+        part[item / SHUFFLE_LANES] = v;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    v = part[0];
+    for (int i = 1; i < WG / SHUFFLE_LANES; i++)
+        v = part[i] > v ? part[i] : v;
+#else
     part[item] = v;
     for (int step = WG / 2; step > 0; step /= 2) {
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -99,6 +121,7 @@ WITH_LOCAL float group_max(local float *part, float v)
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     v = part[0];
+#endif
 #endif
     return v;
 }

@@ -12,7 +12,7 @@
 
 /* ---- rmsnorm: a group per row; x is read twice, the second time from cache --------------------------------------- */
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void rmsnorm(RMSNORM_BUFFERS(BUFFER_PARAM) RMSNORM_SCALARS(SCALAR_PARAM) int unused)
 {
     RMSNORM_BUFFERS(BUFFER_BEGIN)
@@ -45,7 +45,7 @@ static struct stretch stretch_of_group(size_t n)
 }
 
 /* e^-gate is inf from gate = -88.4: y is then -0 where the formula has less than 4e-37 * up. */
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void swiglu(SWIGLU_BUFFERS(BUFFER_PARAM) SWIGLU_SCALARS(SCALAR_PARAM) int unused)
 {
     SWIGLU_BUFFERS(BUFFER_BEGIN)
@@ -56,7 +56,7 @@ kernel void swiglu(SWIGLU_BUFFERS(BUFFER_PARAM) SWIGLU_SCALARS(SCALAR_PARAM) int
     }
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void add(ADD_BUFFERS(BUFFER_PARAM) ADD_SCALARS(SCALAR_PARAM) int unused)
 {
     ADD_BUFFERS(BUFFER_BEGIN)
@@ -83,7 +83,7 @@ WITH_LOCAL float row_max(local float *part, global const float *x, size_t cols)
 
 constant int lane_index[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void argmax(ARGMAX_BUFFERS(BUFFER_PARAM) ARGMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     ARGMAX_BUFFERS(BUFFER_BEGIN)
@@ -114,7 +114,7 @@ kernel void argmax(ARGMAX_BUFFERS(BUFFER_PARAM) ARGMAX_SCALARS(SCALAR_PARAM) int
 
 /* Weights are exactly 1 for the largest, so the sum is at least 1, and one part alone comes out as it is. Those under
  * 2^-126 are 0: such a part adds nothing, and a NaN or Inf in it NaN. */
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void attn_merge(MERGE_BUFFERS(BUFFER_PARAM) MERGE_SCALARS(SCALAR_PARAM) int unused)
 {
     MERGE_BUFFERS(BUFFER_BEGIN)

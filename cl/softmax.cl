@@ -191,7 +191,7 @@ WITH_LOCAL void finish(local float *part, global const float *x, global float *y
     }
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void softmax_three_pass(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     SOFTMAX_BUFFERS(BUFFER_BEGIN)
@@ -203,7 +203,7 @@ kernel void softmax_three_pass(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCA
     finish(part, x, y, HAS(lse) ? lse : 0, work, rows, n_splits, &c, &s, false);
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void softmax_online(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     SOFTMAX_BUFFERS(BUFFER_BEGIN)
@@ -215,7 +215,7 @@ kernel void softmax_online(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_
     finish(part, x, y, HAS(lse) ? lse : 0, work, rows, n_splits, &c, &s, false);
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void softmax_two_pass(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     SOFTMAX_BUFFERS(BUFFER_BEGIN)
@@ -227,7 +227,7 @@ kernel void softmax_two_pass(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALA
     finish(part, x, y, HAS(lse) ? lse : 0, work, rows, n_splits, &c, &s, true);
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void softmax_write(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     SOFTMAX_BUFFERS(BUFFER_BEGIN)
@@ -240,7 +240,7 @@ kernel void softmax_write(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_P
     write(x, y, HAS(lse) ? lse : 0, &c, &t, false);
 }
 
-__attribute__((reqd_work_group_size(WG, 1, 1)))
+__attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void softmax_write_pairs(SOFTMAX_BUFFERS(BUFFER_PARAM) SOFTMAX_SCALARS(SCALAR_PARAM) int unused)
 {
     SOFTMAX_BUFFERS(BUFFER_BEGIN)

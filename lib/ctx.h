@@ -53,6 +53,9 @@ void record_close(struct fdec_ctx *ctx);
 /* lib/probe.c: fills the probed part of ctx->device, from the cache or by running small kernels. */
 fdec_status ctx_probe(struct fdec_ctx *ctx);
 
+/* lib/probe_shuffle.c: which SHUFFLE of cl/shuffle.h the device has. */
+fdec_status probe_shuffle(struct fdec_ctx *ctx, int32_t *shuffle);
+
 /* What the self-test (flashdec-info --self-test) found wrong on this device and driver, kept in the disk cache. */
 void ctx_load_denied(struct fdec_ctx *ctx);
 void ctx_store_denied(struct fdec_ctx *ctx, const bool denied[MAX_KERNELS]);

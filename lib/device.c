@@ -55,6 +55,10 @@ static bool pretend_one(struct device *d, const char *key, long long value)
         d->prefetch = d->prefetch && value;
     else if (!strcmp(key, "fp64"))
         d->fp64 = d->fp64 && value;
+    else if (!strcmp(key, "shuffle"))
+        d->shuffle = value ? d->shuffle : 0;
+    else if (!strcmp(key, "wave") && (value == 32 || value == 64))
+        d->wave = (int) value;
     else
         return false;
     return true;
@@ -67,9 +71,10 @@ fdec_status device_pretend(struct device *d)
     for (int used = 0; text && *text; text += used) {
         long long value;
         if (sscanf(text, "%31[a-z_0-9]=%lld%n", key, &value, &used) != 2 || !pretend_one(d, key, value))
-            return fail(
-                FDEC_E_ARG,
-                "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64=", text);
+            return fail(FDEC_E_ARG,
+                        "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64= "
+                        "shuffle= wave=",
+                        text);
         used += text[used] == ',';
     }
     for (int i = 0; i < 3; i++)
@@ -122,4 +127,6 @@ out:
 void device_defines(const struct device *d, char *buf, size_t n)
 {
     snprintf(buf, n, " -DHAVE_PREFETCH=%d -DHAVE_FP64=%d", d->prefetch, d->fp64);
+    if (d->shuffle)
+        append(buf, n, " -DSHUFFLE=%d -DWAVE=%d", d->shuffle, d->wave);
 }

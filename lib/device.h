@@ -26,6 +26,8 @@ struct device {
     bool fp16_storage;  /* vload_half and vstore_half give the right values */
     bool prefetch;      /* __builtin_prefetch compiles and runs */
     bool fp64;
+    int shuffle; /* how items reach each other's registers (cl/shuffle.h); 0: they do not */
+    int wave;    /* size of sub-groups that kernels ask for, 32 or 64, where that is by sub-groups */
 
     /* what a measured table says; 0: unknown */
     double read_gbps, launch_us;

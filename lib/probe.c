@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct source cl_probe;
+extern const struct source cl_probe, cl_probe_shuffle;
 
 enum { WG = 64, N_GROUPS = 64, STREAM_VECTORS = 1 << 17, ROUNDS = 7 }; /* 8 MiB of float16 */
 
@@ -146,15 +146,24 @@ out:
 fdec_status ctx_probe(fdec_ctx *ctx)
 {
     struct answers a = {0};
+    int32_t shuffle = 0;
     if (!cache_load(ctx, "probe", cl_probe.text, &a, sizeof a)) {
         const fdec_status st = ask_device(ctx, &a);
         if (st != FDEC_OK)
             return st;
         cache_store(ctx, "probe", cl_probe.text, &a, sizeof a);
     }
+    if (!cache_load(ctx, "shuffle", cl_probe_shuffle.text, &shuffle, sizeof shuffle)) {
+        const fdec_status st = probe_shuffle(ctx, &shuffle);
+        if (st != FDEC_OK)
+            return st;
+        cache_store(ctx, "shuffle", cl_probe_shuffle.text, &shuffle, sizeof shuffle);
+    }
     ctx->device.cpu_like = a.cpu_like;
     ctx->device.fp16_storage = a.fp16_storage;
     ctx->device.prefetch = a.prefetch;
+    ctx->device.shuffle = shuffle;
+    ctx->device.wave = 32;
     return FDEC_OK;
 }
 

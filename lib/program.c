@@ -2,18 +2,24 @@
  * program.c - source + -D list -> cl_program */
 #include "cache.h"
 #include "ctx.h"
+#include "shuffle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_OPTIONS = 2 * MAX_DEFINES, MAX_LOG = 4000 };
 
+const char *program_standard(int shuffle)
+{
+    return shuffle == SHUFFLE_KHR ? "-cl-std=CL3.0 -w" : PROGRAM_OPTIONS;
+}
+
 void program_options(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
                      int launch, char *buf, size_t n)
 {
     char defines[MAX_DEFINES] = "";
     device_defines(d, defines, sizeof defines);
-    snprintf(buf, n, PROGRAM_OPTIONS "%s", defines);
+    snprintf(buf, n, "%s%s", program_standard(d->shuffle), defines);
     defines[0] = 0;
     if (k->apart && k->apart(p, d, launch, defines)) {
         append(buf, n, "%s", defines);

@@ -14,6 +14,8 @@ struct fdec_ctx;
 /* What every program is built with. -w: PoCL writes "51 warnings generated." to the process's standard error when clang
  * remarks that float16 by value has another ABI with AVX-512. Errors are shown as ever. */
 #define PROGRAM_OPTIONS "-cl-std=CL1.2 -w"
+/* Or, where kernels use sub-groups, which that version of the language has not. shuffle: cl/shuffle.h. */
+const char *program_standard(int shuffle);
 
 /* The program of a launch of one variant in one configuration for one class: the same for all launches but those that
  * are compiled apart. Retained by the context's memory cache; release it with clReleaseProgram. Thread-safe. */

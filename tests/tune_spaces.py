@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """tune_spaces.py - how soon the tuner's search finds what is best, on spaces that were measured whole
 
-    tune_spaces.py FLASHDEC-TUNE LOG.jsonl.xz...
+    tune_spaces.py [--all] FLASHDEC-TUNE LOG.jsonl.xz...
 
 Each log holds every valid configuration of one shape (tests/spaces/README.md says how it was made). The search is
 replayed against it from 100 seeds. After a tenth of the evaluations the median of what the default strategy knows has to
-be within 5 % of the best, and better than what random search knows. Prints the curves that docs/tuning.md shows."""
+be within 5 % of the best, and better than what random search knows. With --all prints the curves of the other
+strategies too, which docs/tuning.md shows."""
 import csv
 import io
 import json
@@ -18,7 +19,8 @@ import tempfile
 
 SEEDS = range(1, 101)
 SHARES = (0.01, 0.02, 0.05, 0.10, 0.20, 0.50)
-STRATEGIES = ("default", "local", "halving", "random")
+CHECKED = ("default", "random")
+OTHERS = ("local", "halving")
 
 
 def quantile(sorted_values, q):
@@ -54,7 +56,7 @@ def after(rows, count):
     return [slowdown for n, slowdown in rows if n <= max(count, rows[0][0])][-1]
 
 
-def check(tune, path, scratch):
+def check(tune, path, strategies, scratch):
     space = Space(path, scratch)
     start = space.replay(tune, "default", 1)[0][1]
     rank = space.share_better_than(start)
@@ -64,7 +66,7 @@ def check(tune, path, scratch):
     print("|---" * (len(SHARES) + 1) + "|")
     counts = [int(share * space.n_valid) for share in SHARES]
     at_a_tenth = {}
-    for strategy in STRATEGIES:
+    for strategy in strategies:
         runs = [space.replay(tune, strategy, seed) for seed in SEEDS]
         columns = [sorted(after(run, count) for run in runs) for count in counts]
         at_a_tenth[strategy] = quantile(columns[SHARES.index(0.10)], 0.5)
@@ -83,9 +85,10 @@ def check(tune, path, scratch):
 
 
 def main():
-    tune, paths = sys.argv[1], sys.argv[2:]
+    args = [arg for arg in sys.argv[1:] if arg != "--all"]
+    strategies = CHECKED + OTHERS if "--all" in sys.argv[1:] else CHECKED
     with tempfile.TemporaryDirectory() as scratch:
-        good = [check(tune, path, scratch) for path in paths]
+        good = [check(args[0], path, strategies, scratch) for path in args[1:]]
     return 0 if good and all(good) else 1
 
 

@@ -12,10 +12,15 @@ static const struct field {
     const char *name;
     enum kind kind;
     size_t at, bytes;
+    bool later; /* logs of older versions have it not: 0 */
 } fields[] = {
 #define FIELD(kind, name)                                                                                              \
     {                                                                                                                  \
-#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name)                             \
+#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name), false                      \
+    }
+#define LATER(kind, name)                                                                                              \
+    {                                                                                                                  \
+#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name), true                       \
     }
     FIELD(TEXT, name),
     FIELD(TEXT, vendor),
@@ -28,9 +33,9 @@ static const struct field {
     FIELD(INT, compute_units),
     FIELD(INT, float_lanes),
     FIELD(SIZE, max_wg),
-    {"max_items_x", SIZE, offsetof(struct device, max_items[0]), sizeof(size_t)},
-    {"max_items_y", SIZE, offsetof(struct device, max_items[1]), sizeof(size_t)},
-    {"max_items_z", SIZE, offsetof(struct device, max_items[2]), sizeof(size_t)},
+    {"max_items_x", SIZE, offsetof(struct device, max_items[0]), sizeof(size_t), false},
+    {"max_items_y", SIZE, offsetof(struct device, max_items[1]), sizeof(size_t), false},
+    {"max_items_z", SIZE, offsetof(struct device, max_items[2]), sizeof(size_t), false},
     FIELD(SIZE, local_bytes),
     FIELD(U64, global_bytes),
     FIELD(U64, max_alloc_bytes),
@@ -39,7 +44,10 @@ static const struct field {
     FIELD(BOOL, fp16_storage),
     FIELD(BOOL, prefetch),
     FIELD(BOOL, fp64),
+    LATER(INT, shuffle),
+    LATER(INT, wave),
 #undef FIELD
+#undef LATER
 };
 
 static json_t *field_get(const struct field *f, const struct device *d)
@@ -103,9 +111,11 @@ bool facts_from_json(const json_t *j, struct facts *f)
 {
     *f = (struct facts){0};
     const json_t *device = json_object_get(j, "device");
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
-        if (!field_set(&fields[i], &f->device, json_object_get(device, fields[i].name)))
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        const json_t *value = json_object_get(device, fields[i].name);
+        if (!(fields[i].later && !value) && !field_set(&fields[i], &f->device, value))
             return false;
+    }
     const json_t *denied = json_object_get(j, "denied");
     for (size_t n = 0; n < json_array_size(denied); n++)
         for (int i = 0; kernels[i]; i++) {

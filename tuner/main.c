@@ -20,6 +20,9 @@ static const char usage[] =
     "       flashdec-tune verify TABLE [--budget SECONDS]\n"
     "       flashdec-tune report LOG [--table TABLE] --out PAGE.html\n"
     "       flashdec-tune export LOG --format F [--problem P --kernel K] [--out FILE]\n"
+    "       flashdec-tune model --target NAME --resources FILE --out TABLE\n"
+    "       flashdec-tune model --target NAME --samples N --shapes FILE\n"
+    "       flashdec-tune model LOG\n"
     "\n"
     "Measures which kernels are fastest on a device and writes a table for the library to choose by.\n"
     "\n"
@@ -43,9 +46,16 @@ static const char usage[] =
     "  --table TABLE     of report: whose choices it shows, instead of those that the log gives\n"
     "  --format F        of export: t4, kernel-tuner, csv, chrome-trace\n"
     "  --problem P, --kernel K   what export --format kernel-tuner is to write of\n"
+    "  --target NAME     of model: a card of data/targets.json (a100, h100, h200, rtx4090, mi50, mi210, mi300x,\n"
+    "                    rx6900xt, rx7900xtx, rx9060xt)\n"
+    "  --resources FILE  of model: what tools/offline printed\n"
+    "  --samples N       of model: list the programs that tools/offline compiles, with N configurations of each\n"
+    "                    variant beside its first; --shapes is a file with problems of any operation then\n"
     "  --quiet           print nothing but errors\n"
     "  --help            print this and exit\n"
-    "  --version         print the version and exit\n"
+    "  --version         print the version and exit\n";
+
+static const char usage_of_commands[] =
     "\n"
     "build LOG --out TABLE   makes a table from a log of measurements; the same log gives the same bytes\n"
     "check TABLE             validates a table and prints what is in it\n"
@@ -57,6 +67,8 @@ static const char usage[] =
     "                        status 1 when one is wrong or slower than the default\n"
     "report LOG --out PAGE   makes an HTML page of a log: candidates, choices, crossings, bandwidth, failures\n"
     "export LOG --format F   writes the measurements of a log for other programs, to standard output or --out FILE\n"
+    "model                   computes a table for a card that is not here, never measured; of a LOG: how well the\n"
+    "                        model ranks what was measured\n"
     "\n"
     "Log: $XDG_STATE_HOME/flashdec/HASH.jsonl. Ctrl-C keeps the best so far; a second one exits at once.\n"
     "Exit status: 0 success, 1 failure, 2 usage.\n";
@@ -171,6 +183,21 @@ static int merge_command(const char *const *paths, int n, const char *out)
     return table_update(out, merge_tables, &(struct merging){paths, n}) == FDEC_OK ? 0 : failure();
 }
 
+static int model_command(int argc, char **argv, const struct options *o)
+{
+    fdec_status st;
+    if (argc == 2 && !o->target)
+        st = model_rank(argv[1]);
+    else if (argc == 1 && o->target && o->samples >= 0)
+        st = variants_run(o->target, o->shapes, o->samples);
+    else if (argc == 1 && o->target && o->resources && o->out)
+        st = model_table(o->target, o->shapes, o->resources, o->out);
+    else
+        return bad_usage("model needs --target NAME --resources FILE --out TABLE, or --target NAME --samples N, "
+                         "or one LOG");
+    return st == FDEC_OK ? 0 : failure();
+}
+
 static int subcommand(int argc, char **argv, const struct options *o)
 {
     if (!strcmp(argv[0], "build")) {
@@ -208,11 +235,8 @@ static int subcommand(int argc, char **argv, const struct options *o)
             return bad_usage("export needs one LOG and --format t4, kernel-tuner, csv or chrome-trace");
         return export_run(o, argv[1]) == FDEC_OK ? 0 : failure();
     }
-    if (!strcmp(argv[0], "model")) {
-        if (argc != 1 || !o->target || !o->variants)
-            return bad_usage("model needs --target NAME and --variants default or sample");
-        return variants_run(o->target, o->shapes, !strcmp(o->variants, "sample")) == FDEC_OK ? 0 : failure();
-    }
+    if (!strcmp(argv[0], "model"))
+        return model_command(argc, argv, o);
     return bad_usage("'%s' is no command", argv[0]);
 }
 
@@ -231,7 +255,8 @@ enum option_key {
     PROBLEM,
     KERNEL,
     TARGET,
-    VARIANTS,
+    RESOURCES,
+    SAMPLES,
     QUIET,
     HELP,
     VERSION
@@ -252,7 +277,8 @@ static const struct option long_options[] = {
     {"problem", required_argument, NULL, PROBLEM},
     {"kernel", required_argument, NULL, KERNEL},
     {"target", required_argument, NULL, TARGET},
-    {"variants", required_argument, NULL, VARIANTS},
+    {"resources", required_argument, NULL, RESOURCES},
+    {"samples", required_argument, NULL, SAMPLES},
     {"quiet", no_argument, NULL, QUIET},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
@@ -288,13 +314,16 @@ static int parse_option(int key, struct options *o)
     case PROBLEM: o->problem = optarg; return -1;
     case KERNEL: o->kernel = optarg; return -1;
     case TARGET: o->target = optarg; return -1;
-    case VARIANTS:
-        o->variants = optarg;
-        return !strcmp(optarg, "default") || !strcmp(optarg, "sample")
-                   ? -1
-                   : bad_usage("--variants %s: not default or sample", optarg);
+    case RESOURCES: o->resources = optarg; return -1;
+    case SAMPLES: {
+        uint64_t n;
+        if (!parse_seed(optarg, &n) || n > 1000)
+            return bad_usage("--samples %s: no whole number from 0 to 1000", optarg);
+        o->samples = (int) n;
+        return -1;
+    }
     case REPLAY: o->replay = optarg; return -1;
-    case HELP: fputs(usage, stdout); return 0;
+    case HELP: printf("%s%s", usage, usage_of_commands); return 0;
     case VERSION: printf("flashdec-tune %s\n", fdec_version()); return 0;
     default: return bad_usage("wrong option");
     }
@@ -302,7 +331,8 @@ static int parse_option(int key, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.shapes = "stories260k", .budget_s = -1, .seed = 1, .build_s = 120, .first_s = 60, .run_s = 2};
+    struct options o = {
+        .shapes = "stories260k", .budget_s = -1, .seed = 1, .samples = -1, .build_s = 120, .first_s = 60, .run_s = 2};
     signal(SIGXFSZ, SIG_IGN); /* over a limit on the size of files write() fails, like on a full disk */
     if (argc == 3 && !strcmp(argv[1], "--worker")) /* how the parent starts its workers */
         return worker_main(argv[2]);

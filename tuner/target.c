@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * target.c - cards that are not here, as data/targets.json describes them */
+#include "shuffle.h"
 #include "tuner.h"
 
 #include <string.h>
@@ -33,6 +34,8 @@ static void device_of(const json_t *o, struct device *d)
     d->max_alloc_bytes = d->global_bytes / 4;
     d->base_align_bytes = 128;
     d->fp16_storage = d->fp64 = true;
+    d->shuffle = d->vendor_id == 4318 ? SHUFFLE_PTX : SHUFFLE_AMD;
+    d->wave = 32;
 }
 
 static void target_of(const json_t *o, struct target *t)
@@ -42,6 +45,7 @@ static void target_of(const json_t *o, struct target *t)
                          .f16_matrix_gflops = get_number(o, "f16_matrix_gflops")};
     snprintf(t->name, sizeof t->name, "%s", get_text(o, "name"));
     snprintf(t->arch, sizeof t->arch, "%s", get_text(o, "arch"));
+    snprintf(t->like, sizeof t->like, "%s", get_text(o, json_object_get(o, "like") ? "like" : "name"));
     unit_of(json_object_get(o, "unit"), t);
     device_of(o, &t->facts.device);
     t->facts.measured = true; /* so says its maker */

@@ -6,6 +6,7 @@
  *   search.c   candidates of each class, in the order in which they are worth the budget
  *   strategy.c the order of those that nobody guessed
  *   model.c    roofline and occupancy
+ *   model_run.c a table for a card that is not here
  *   holdout.c  a shape between the measured ones
  *   session.c  a tuning run: walks the search, one worker per candidate, then makes the table
  *   parent.c   the process that drives workers: limits, outcomes, signals, progress; never touches OpenCL
@@ -277,8 +278,15 @@ void strategy_order(struct search *s, int class, int from);
 /* The next of TIER_REST; false: none is left. */
 bool strategy_next(struct search *s, struct task *out);
 
+/* The time of a candidate, as roofline and occupancy have it. target, resources: NULL where nothing is known. */
+struct target;
+struct resources;
+double model_us(const struct problem *p, const struct facts *f, const struct target *t, const struct candidate *c,
+                const struct resources *r);
 /* The share of the roofline that its geometry lets a candidate reach, 0..1. */
 double model_share(const struct problem *p, const struct facts *f, const struct candidate *c);
+/* The launch of the most work-items. */
+int model_launch(const struct problem *p, const struct device *d, const struct candidate *c);
 
 /* ---- table ---- */
 /* The best right result at a point whose interval excludes the default's time, else the default's own; the simpler is
@@ -323,14 +331,28 @@ int worker_main(const char *work);
 /* ---- cards that are not here ---- */
 struct target {
     char name[32], arch[16]; /* "mi210", "gfx90a" */
+    char like[32];           /* the target whose compiled kernels are its own: itself, or one of the same architecture */
     struct facts facts;      /* rates are the maker's */
     int wave;                /* work-items that go in step */
     int unit_local_bytes, unit_registers, unit_items, unit_groups; /* what a compute unit holds */
     double f32_gflops, f16_matrix_gflops;
 };
 fdec_status target_find(const char *name, struct target *out);
-/* Prints the programs of a file with one problem a line. samples: more than one configuration of each variant. */
-fdec_status variants_run(const char *target, const char *list, bool samples);
+
+struct resources { /* of a compiled kernel: a row of tools/offline */
+    int occupancy;  /* per cent of the work-items that a compute unit can hold */
+    int load_bits;  /* of its widest loads */
+    bool good;      /* its verdict is "ok" */
+};
+/* Tells programs, and the kernels in them, apart. */
+uint64_t program_hash(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
+                      int launch);
+/* The model's table for a target, from the rows of tools/offline. */
+fdec_status model_table(const char *target, const char *shapes, const char *resources, const char *out);
+/* Prints how the model ranks what a log has measured. */
+fdec_status model_rank(const char *log);
+/* Prints the programs of a file with one problem a line. samples: configurations of each variant beside its first. */
+fdec_status variants_run(const char *target, const char *list, int samples);
 
 /* ---- a log for other programs ---- */
 enum export_format { FORMAT_NONE, FORMAT_T4, FORMAT_KERNEL_TUNER, FORMAT_CSV, FORMAT_CHROME_TRACE };
@@ -341,8 +363,8 @@ void time_text(int64_t unix_s, double us, char buf[40]);
 fdec_status write_out(const char *path, const char *text, size_t n);
 
 struct options {
-    const char *device, *shapes, *out, *replay, *problem, *kernel, *table, *target;
-    const char *variants; /* "default" or "sample"; NULL: no list of them is wanted */
+    const char *device, *shapes, *out, *replay, *problem, *kernel, *table, *target, *resources;
+    int samples; /* -1: no list of variants is wanted */
     enum export_format format;
     double budget_s; /* 0: none */
     uint64_t seed;

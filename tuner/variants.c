@@ -2,17 +2,19 @@
  * variants.c - what would be compiled for a card: a line for each program, and for each of its kernels
  *
  * Of every variant that a problem and the card allow and that the tuner would time: the analytic default, and a few
- * other configurations. tools/offline compiles them without the card. Columns, tab separated:
- *     kernel  configuration  problem  default|-  entry  items of a group  source file  options
- * default: what the library would take there without a table. The first line tells of the card:
+ * other configurations (samples). tools/offline compiles them without the card. Columns, tab separated:
+ *     kernel  configuration  problem  default|-  entry  items of a group  source file  options  program
+ * default: what the library would take there without a table. program: a hash of options and entry. The first line
+ * tells of the card:
  *     # name  architecture  items in step  local bytes, registers, items, groups of a compute unit */
 #include "program.h"
 #include "tuner.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLE = 4, MAX_SEEN = 4096, LIST_MAX_BYTES = 1 << 20 };
+enum { MAX_SEEN = 4096, LIST_MAX_BYTES = 1 << 20 };
 
 struct listing {
     const struct target *target;
@@ -20,14 +22,21 @@ struct listing {
     uint64_t seen[MAX_SEEN]; /* programs that have been listed */
 };
 
-static bool first_time(struct listing *l, const char *entry, const char *options)
+uint64_t program_hash(const struct kernel *k, const struct problem *p, const struct device *d, const int *cfg,
+                      int launch)
 {
-    const uint64_t hash = hash64(options, strlen(options), hash64(entry, strlen(entry), 0));
+    char options[2 * MAX_DEFINES];
+    program_options(k, p, d, cfg, launch, options, sizeof options);
+    return hash64(options, strlen(options), hash64(k->entry[launch], strlen(k->entry[launch]), 0));
+}
+
+static bool first_time(struct listing *l, uint64_t program)
+{
     for (int i = 0; i < l->n_seen; i++)
-        if (l->seen[i] == hash)
+        if (l->seen[i] == program)
             return false;
     if (l->n_seen < MAX_SEEN)
-        l->seen[l->n_seen++] = hash;
+        l->seen[l->n_seen++] = program;
     return true;
 }
 
@@ -47,11 +56,12 @@ static void print_program(struct listing *l, const struct problem *p, const stru
     kernel_print_config(c->kernel, c->cfg, config, sizeof config);
     problem_print(p, text);
     for (int i = 0; i < g.n_launches; i++) {
+        const uint64_t program = program_hash(c->kernel, p, d, c->cfg, i);
         program_options(c->kernel, p, d, c->cfg, i, options, sizeof options);
-        if (first_time(l, c->kernel->entry[i], options))
-            printf("%s\t%s\t%s\t%s\t%s\t%zu\t%s\t%s\n", c->kernel->name, *config ? config : "-", text,
+        if (first_time(l, program))
+            printf("%s\t%s\t%s\t%s\t%s\t%zu\t%s\t%s\t%016" PRIx64 "\n", c->kernel->name, *config ? config : "-", text,
                    is_default ? "default" : "-", c->kernel->entry[i], items_of(&g.launch[i]), c->kernel->source->file,
-                   options);
+                   options, program);
     }
 }
 
@@ -60,8 +70,8 @@ static bool allowed(const struct problem *p, const struct device *d, const struc
     return !c->kernel->reject(p, d, c->cfg) && (!c->kernel->prune || !c->kernel->prune(p, d, c->cfg));
 }
 
-/* Every n-th of the kernel's configurations, so that there are SAMPLE of them. */
-static void print_sample(struct listing *l, const struct problem *p, struct candidate *c)
+/* So many of the kernel's configurations, evenly spread over their list. */
+static void print_samples(struct listing *l, const struct problem *p, struct candidate *c, int samples)
 {
     const struct device *d = &l->target->facts.device;
     int at[MAX_PARAMS], n = 0, i = 0;
@@ -72,14 +82,14 @@ static void print_sample(struct listing *l, const struct problem *p, struct cand
     kernel_first(c->kernel, at, c->cfg);
     do
         if (allowed(p, d, c)) {
-            if (i * SAMPLE / n != (i + 1) * SAMPLE / n)
+            if (i * samples / n != (i + 1) * samples / n)
                 print_program(l, p, c, false);
             i++;
         }
     while (kernel_next(c->kernel, at, c->cfg));
 }
 
-static void print_problem(struct listing *l, const struct problem *p, bool samples)
+static void print_problem(struct listing *l, const struct problem *p, int samples)
 {
     const struct device *d = &l->target->facts.device;
     const bool denied[MAX_KERNELS] = {0};
@@ -92,13 +102,12 @@ static void print_problem(struct listing *l, const struct problem *p, bool sampl
             continue;
         if ((!c.kernel->expect || c.kernel->expect(p, d, c.cfg) > 0) && allowed(p, d, &c))
             print_program(l, p, &c, false);
-        if (samples)
-            print_sample(l, p, &c);
+        print_samples(l, p, &c, samples);
     }
 }
 
 /* A file with one problem a line, of any operation; '#' begins a comment. Cuts it up. */
-static fdec_status print_list(struct listing *l, char *lines, bool samples)
+static fdec_status print_list(struct listing *l, char *lines, int samples)
 {
     struct problem p;
     char why[200];
@@ -112,7 +121,7 @@ static fdec_status print_list(struct listing *l, char *lines, bool samples)
     return FDEC_OK;
 }
 
-fdec_status variants_run(const char *target, const char *list, bool samples)
+fdec_status variants_run(const char *target, const char *list, int samples)
 {
     fdec_status st = FDEC_OK;
     struct target t;
