@@ -193,6 +193,24 @@ INLINE void w_get(local const uint4 *at, int c, float4 v[2])
 }
 #endif
 
+/* Of an item; whole sums, or those of its part of K. */
+INLINE void store_outputs(const struct args *a, float acc[RM][RN], int first_token, int row0, int my_row)
+{
+    const size_t split = get_group_id(2);
+    UNROLL for (int i = 0; i < RM; i++) {
+        const int token = first_token + i;
+        if (a->n_splits == 1 && GLU)
+            finish(a, acc[i], RN, token, row0 + MY_ROW(0));
+        UNROLL for (int j = 0; j < RN; j++) {
+            const int row = row0 + MY_ROW(j);
+            if (a->n_splits > 1 && row < all_rows(a) && token < a->m)
+                partials(a)[(split * a->m + token) * all_rows(a) + row] = acc[i][j];
+            else if (a->n_splits == 1 && !GLU)
+                finish(a, &acc[i][j], 1, token, row);
+        }
+    }
+}
+
 /* Groups: rows / TN, tokens / TM, parts of K. */
 __attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_flat(LINEAR_ARGS)
@@ -270,18 +288,7 @@ kernel void linear_wg_flat(LINEAR_ARGS)
             acc[i / RN][i % RN] += sums[(t * RM * RN + i) * TEAM + member];
 #endif
 
-    UNROLL for (int i = 0; i < RM; i++) {
-        const int token = token0 + my_token + i;
-        if (a.n_splits == 1 && GLU)
-            finish(&a, acc[i], RN, token, row0 + MY_ROW(0));
-        UNROLL for (int j = 0; j < RN; j++) {
-            const int row = row0 + MY_ROW(j);
-            if (a.n_splits > 1 && row < all_rows(&a) && token < a.m)
-                partials(&a)[(split * a.m + token) * all_rows(&a) + row] = acc[i][j];
-            else if (a.n_splits == 1 && !GLU)
-                finish(&a, &acc[i][j], 1, token, row);
-        }
-    }
+    store_outputs(&a, acc, token0 + my_token, row0, my_row);
 }
 
 #endif

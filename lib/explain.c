@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * explain.c - what a plan chose and why, what a context found, for people and as JSON */
 #include "plan.h"
+#include "shuffle.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -154,6 +155,9 @@ static json_t *device_json(const struct device *d)
     return o;
 }
 
+static const char *const shuffles[] = {
+    [SHUFFLE_NONE] = "none", [SHUFFLE_PTX] = "PTX", [SHUFFLE_AMD] = "AMD", [SHUFFLE_KHR] = "sub-groups"};
+
 static json_t *probed_json(const struct device *d)
 {
     json_t *o = json_object();
@@ -161,6 +165,7 @@ static json_t *probed_json(const struct device *d)
     json_object_set_new(o, "fp16_storage", json_boolean(d->fp16_storage));
     json_object_set_new(o, "prefetch", json_boolean(d->prefetch));
     json_object_set_new(o, "fp64", json_boolean(d->fp64));
+    json_object_set_new(o, "shuffle", json_string(shuffles[d->shuffle]));
     return o;
 }
 

@@ -224,7 +224,10 @@ static void print_probed(const json_t *probed)
     const char *key;
     json_t *value;
     printf("\nprobed\n ");
-    json_object_foreach((json_t *) probed, key, value) printf(" %s: %s;", key, json_is_true(value) ? "yes" : "no");
+    json_object_foreach((json_t *) probed, key, value) printf(" %s: %s;", key,
+                                                              json_is_string(value) ? json_string_value(value)
+                                                              : json_is_true(value) ? "yes"
+                                                                                    : "no");
     putchar('\n');
 }
 

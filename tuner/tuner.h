@@ -331,7 +331,7 @@ int worker_main(const char *work);
 /* ---- cards that are not here ---- */
 struct target {
     char name[32], arch[16]; /* "mi210", "gfx90a" */
-    char like[32];           /* the target whose compiled kernels are its own: itself, or one of the same architecture */
+    char like[32];           /* whose compiled kernels are its own: itself, or one of the same architecture */
     struct facts facts;      /* rates are the maker's */
     int wave;                /* work-items that go in step */
     int unit_local_bytes, unit_registers, unit_items, unit_groups; /* what a compute unit holds */
