@@ -73,8 +73,7 @@ TARGETS = [
     ("load.h", "linear/vec-flat", LINEAR, 3, []),
     ("lanes.h", "attn/vec-online", ATTN, 2, []),
     ("attn.cl", "attn/vec-online", ATTN, 5, []),
-    ("attn_vec.cl", "attn/vec-online", ATTN, 8, []),
-    ("attn_vec.cl", "attn/vec-unified", ATTN, 4, []),
+    ("attn_vec.cl", "attn/vec-", ATTN, 12, []), # all schemes: a source that is wrong is caught in one of them
     ("attn_wg.cl", "attn/wg-online", ATTN_WG, 12, []),
 ]
 
@@ -85,6 +84,7 @@ SAME = {
     ("attn_wg.cl", "if (1) s->masked = 1;"): "where all keys are seen, a look at each changes nothing",
     ("attn_wg.cl", "t <= k->end; t += TILE"): "a tile past the end has no key that is there",
     ("attn_vec.cl", "all += lane[l]"): "the norm of q bounds the power of two that sums start with; a row that it fails is redone",
+    ("attn.cl", "t > k->fresh"): "it counts table entries without a block, of which there are none, and the count is no output",
     ("attn.cl", "sink_n = 0.0f, sink"): "with sinks it gets another value before it is used, without it is not used",
     ("quant.h", "(v * WIDTH + 1) < 32"): "v * WIDTH and 32 are multiples of 8",
     ("linear_vec.cl", "STEP_BYTES < 16"): "only prefetches are others",
