@@ -7,7 +7,8 @@ use_sysroot() {
         [ -d "$dir" ] || continue
         [ ! -d "$dir/pkgconfig" ] || export PKG_CONFIG_PATH="$dir/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
         case $dir in */share) continue ;; esac
-        export LD_LIBRARY_PATH="$dir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" LIBRARY_PATH="$dir${LIBRARY_PATH:+:$LIBRARY_PATH}"
+        export LD_LIBRARY_PATH="$dir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+        export LIBRARY_PATH="$dir${LIBRARY_PATH:+:$LIBRARY_PATH}"
     done
     export CPATH="$1/usr/include${CPATH:+:$CPATH}" PATH="$PATH:$1/usr/bin"
 }
@@ -17,15 +18,16 @@ driver_folders() {
     [ -z "$1" ] || echo "$1"
     echo "${LD_LIBRARY_PATH:-}" | tr : '\n'
     { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | sed -n 's|.*=> \(.*\)/[^/]*$|\1|p' | sort -u
-    for dir in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/lib/*-linux-gnu/nvidia/current /usr/local/nvidia/lib* \
-        /usr/local/cuda/compat /opt/rocm*/lib /opt/rocm*/opencl/lib /opt/amdgpu*/lib/*-linux-gnu /usr/lib/wsl/lib; do
+    for dir in /usr/lib /usr/lib64 /usr/lib/*-linux-gnu /usr/lib/*-linux-gnu/nvidia/current /usr/lib/wsl/lib \
+        /usr/local/nvidia/lib* /usr/local/cuda/compat \
+        /opt/rocm*/lib /opt/rocm*/opencl/lib /opt/amdgpu*/lib/*-linux-gnu; do
         [ ! -d "$dir" ] || echo "$dir"
     done
 }
 
-# find_drivers FIRST VENDORS: fills the folder VENDORS with copies of the ICD files in force and with new ones for drivers
-# that have none, and makes it the loader's; prints what it found. Where a driver lies outside of the loader's own
-# folders, the libraries that it needs lie beside it: LD_LIBRARY_PATH gets that folder.
+# find_drivers FIRST VENDORS: fills the folder VENDORS with copies of the ICD files in force and with new ones for
+# drivers that have none, and makes it the loader's; prints what it found. Where a driver lies outside of the loader's
+# own folders, the libraries that it needs lie beside it: LD_LIBRARY_PATH gets that folder.
 find_drivers() {
     rm -rf "$2"
     mkdir -p "$2"

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """peers.py - what a user would take instead of flashdec, timed in alternating rounds with flashdec-bench
 
-    peers.py FLASHDEC-BENCH SHAPES SECONDS OUT.jsonl
+    peers.py FLASHDEC-BENCH SHAPES SECONDS OUT.jsonl gpu|cpu     what flashdec's device is
 
-PyTorch (SDPA and linear, f16, on CUDA or HIP; on the CPU f32 where there is no such device, as FLASHDEC_DEVICE may be one),
-else cuBLAS or hipBLAS through ctypes (linear alone). Of SHAPES, options of flashdec-bench, it takes what a peer can do: caches
-of f16 and weights of f16. A line for what the peer copies per second (bytes read and written), then one for each problem.
+PyTorch (SDPA and linear; f16 on CUDA or HIP, f32 on a CPU), else cuBLAS or hipBLAS through ctypes (linear alone). The
+peer runs on the first GPU that it sees. Of SHAPES, options of flashdec-bench, it takes what a peer can do: caches and
+weights of f16. A line for what the peer copies per second (bytes read and written), then one for each problem.
 Operands take turns, together larger than caches, as flashdec-bench's do. Exit status 77: there is no peer.
 """
 import ctypes
@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,10 @@ import time
 ROUNDS = 3              # of the peer and flashdec-bench in turns
 SAMPLE_S = 0.1          # of the peer, at least, in each round
 OPERANDS = 512 << 20    # bytes of operands that take turns, at least two sets
+
+
+class TimeIsUp(BaseException):
+    """No failure, so that nothing that handles failures takes it."""
 
 
 def options_of(line):
@@ -40,10 +45,12 @@ def options_of(line):
 class Torch:
     """PyTorch's own choice of kernels, timed by the device's events."""
 
-    def __init__(self):
+    def __init__(self, gpu):
         import torch
         self.torch = torch
-        self.gpu = torch.cuda.is_available()
+        self.gpu = gpu
+        if gpu and not torch.cuda.is_available():
+            raise OSError("PyTorch has neither CUDA nor HIP here")
         self.device = "cuda" if self.gpu else "cpu"
         self.type = torch.float16 if self.gpu else torch.float32
         name = torch.cuda.get_device_name() if self.gpu else "CPU, f32, %d threads" % torch.get_num_threads()
@@ -64,7 +71,7 @@ class Torch:
         grouped = {"enable_gqa": True} if groups != heads else {}
 
         def one():
-            q, k, v = self.tensor(batch, heads, 1, d), self.tensor(batch, groups, tokens, d), self.tensor(batch, groups, tokens, d)
+            q, k, v = (self.tensor(batch, *shape, d) for shape in ((heads, 1), (groups, tokens), (groups, tokens)))
             return lambda: sdpa(q, k, v, **grouped)
         return "SDPA", self.sets(one, 2 * batch * groups * tokens * d)
 
@@ -75,6 +82,9 @@ class Torch:
             x, w = self.tensor(m, k), self.tensor(n, k)
             return lambda: self.torch.nn.functional.linear(x, w)
         return "linear", self.sets(one, n * k)
+
+    def release(self):
+        pass  # tensors go with the calls that hold them
 
     def sets(self, one, elements):
         size = elements * self.torch.empty(0, dtype=self.type).element_size()
@@ -98,12 +108,12 @@ class Torch:
 
 class Blas:
     """cuBLAS or hipBLAS without PyTorch: y = x W^T as f16 with sums in f32, timed by the device's events."""
-    KINDS = (  # library of the runtime, of the BLAS, prefixes, operations N and T, f16, compute in f32, default algorithm
+    KINDS = (  # libraries, prefixes, suffix; operations N and T, f16, sums in f32, default algorithm
         ("libcudart.so", "libcublas.so", "cuda", "cublas", "_v2", 0, 1, 2, 68, -1),
         ("libamdhip64.so", "libhipblas.so", "hip", "hipblas", "", 111, 112, 150, 151, 160))
 
-    def __init__(self):
-        for kind in self.KINDS:
+    def __init__(self, gpu):
+        for kind in self.KINDS if gpu else ():
             try:
                 self.runtime, blas = self.load(kind[0]), self.load(kind[1])
             except OSError:
@@ -112,9 +122,9 @@ class Blas:
             self.handle = ctypes.c_void_p()
             self.must(getattr(blas, name + "Create" + suffix)(ctypes.byref(self.handle)), name + "Create")
             self.gemm_ex = getattr(blas, name + "GemmEx")
-            self.name = library[3:-3]
+            self.name, self.held = library[3:-3], []
             return
-        raise OSError("there is neither libcublas nor libhipblas with its runtime")
+        raise OSError("there is neither cuBLAS nor hipBLAS for it with its runtime")
 
     @staticmethod
     def load(name):
@@ -139,7 +149,12 @@ class Blas:
         pointer = ctypes.c_void_p()
         self.call("Malloc", ctypes.byref(pointer), ctypes.c_size_t(size))
         self.call("Memset", pointer, 0x2c, ctypes.c_size_t(size))  # 0x2c2c is 0.065 in f16
+        self.held.append(pointer)
         return pointer
+
+    def release(self):
+        while self.held:
+            self.call("Free", self.held.pop())
 
     def copy(self):
         size, on_device = OPERANDS // 2, 3
@@ -173,11 +188,11 @@ class Blas:
         return ms.value / 1e3
 
 
-def peer_of_this_machine():
+def peer_of_this_machine(gpu):
     """The first that there is; None, with a line for each that there is not."""
     for kind in (Torch, Blas):
         try:
-            return kind()
+            return kind(gpu)
         except Exception as why:  # whatever a broken installation raises
             print("%s: %s" % (kind.__name__, str(why).split("\n")[0]))
     return None
@@ -193,14 +208,14 @@ def seconds_of(peer, calls):
         n = max(2 * n, int(n * SAMPLE_S / max(took, 1e-6)))
 
 
-def flashdec_of(bench, line, seconds):
+def flashdec_of(bench, line):
     """flashdec-bench's JSON object for the problem, None where it failed, with its words in the log."""
     command = [bench, *shlex.split(line), "--json", "--no-peers", "--rounds", "5", "--seconds", "2"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=seconds, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def compare(peer, bench, line, deadline):
+def compare(peer, bench, line):
     """The object of one problem; None where the peer does not do it or flashdec-bench failed."""
     op, options = options_of(line)
     made = getattr(peer, op)(options)
@@ -211,7 +226,7 @@ def compare(peer, bench, line, deadline):
     theirs, ours = [], []
     for _ in range(ROUNDS):
         theirs.append(seconds_of(peer, calls) * 1e6)
-        told = flashdec_of(bench, line, max(1, deadline - time.monotonic()))
+        told = flashdec_of(bench, line)
         if not told:
             return None
         ours.append(told["median_us"])
@@ -220,36 +235,59 @@ def compare(peer, bench, line, deadline):
             "speedup": peer_us / flashdec_us, "peer_rounds_us": theirs, "flashdec_rounds_us": ours}
 
 
-def main():
-    bench, shapes, seconds, out = sys.argv[1:]
-    deadline = time.monotonic() + float(seconds)
-    peer = peer_of_this_machine()
-    if not peer:
-        print("there is neither PyTorch nor cuBLAS nor hipBLAS")
-        return 77
+def copy_rate(peer):
+    """Bytes a second, read and written."""
     calls, size = peer.copy()
     peer.sample(calls, 1)
-    rate = statistics.median(size / seconds_of(peer, calls) for _ in range(ROUNDS)) / 1e9
-    n, failed = 0, 0
-    with open(out, "w", encoding="utf-8") as lines, open(shapes, encoding="utf-8") as problems:
-        def tell(told):
-            print(json.dumps(told), file=lines, flush=True)
-            print(json.dumps(told))
-        tell({"peer": peer.name, "copy_gbps": rate})
+    rate = statistics.median(size / seconds_of(peer, calls) for _ in range(ROUNDS))
+    peer.release()
+    return rate
+
+
+def compare_all(peer, bench, shapes, tell):
+    """Whether the peer could do all that it said it can."""
+    good = True
+    with open(shapes, encoding="utf-8") as problems:
         for line in filter(options_of, problems):
             try:
-                told = compare(peer, bench, line, deadline)
-            except subprocess.TimeoutExpired:
-                break
+                told = compare(peer, bench, line)
+                peer.release()
+                if told:
+                    tell(told)
             except Exception as why:  # a peer that cannot do this problem, however it says so
                 print("%s: %s" % (line.strip(), str(why).split("\n")[0]))
-                failed = 1
-                continue
-            if told:
-                tell(told)
-                n += 1
-    print("%d problems beside %s, which copies %.0f GB/s" % (n, peer.name, rate))
-    return failed
+                good = False
+    return good
+
+
+def time_is_up(_signal, _frame):
+    raise TimeIsUp
+
+
+def main():
+    bench, shapes, seconds, out, device = sys.argv[1:]
+    signal.signal(signal.SIGALRM, time_is_up)
+    signal.alarm(max(1, int(seconds)))
+    told, good = [], True
+    with open(out, "w", encoding="utf-8") as lines:
+        def tell(what):
+            print(json.dumps(what), file=lines, flush=True)
+            print(json.dumps(what))
+            told.append(what)
+        try:
+            peer = peer_of_this_machine(device == "gpu")
+            if not peer:
+                print("there is neither PyTorch nor cuBLAS nor hipBLAS")
+                return 77
+            tell({"peer": peer.name, "copy_gbps": copy_rate(peer) / 1e9})
+            good = compare_all(peer, bench, shapes, tell)
+        except TimeIsUp:
+            print("the time is up")
+    if not told:
+        print("nothing was timed")
+        return 1
+    print("%d problems beside %s, which copies %.0f GB/s" % (len(told) - 1, told[0]["peer"], told[0]["copy_gbps"]))
+    return 0 if good else 1
 
 
 sys.exit(main())

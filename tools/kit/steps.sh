@@ -12,11 +12,16 @@ deadline=$(($(date +%s) + seconds - 2))
 kit=$KIT_SOURCE/tools/kit
 tools=$KIT_BUILD/tools
 tune=$KIT_BUILD/tuner/flashdec-tune
-trap 'exit 143' TERM # after the running program has ended: it got the signal too
+trap 'echo "stopped in the middle of it"; exit 143' TERM # the running program got the signal too, and has ended
 
 left() { echo $((deadline - $(date +%s))); }
 skip() { echo "$*"; exit 77; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# of_device KEY: what flashdec-info says of the chosen device
+of_device() {
+    "$tools/flashdec-info" --json | sed -n '/"chosen": true/,/}/ s/.*"'"$1"'": "\(.*\)".*/\1/p'
+}
 
 step_environment() {
     echo "flashdec $(sed -n "s/.*version: '\([0-9.]*\)'.*license.*/\1/p" "$KIT_SOURCE/meson.build")," \
@@ -62,8 +67,8 @@ step_clinfo() {
 }
 
 step_info() {
-    "$tools/flashdec-info" --json >"$prefix.json" || return 1
-    "$tools/flashdec-info"
+    "$tools/flashdec-info" --json >"$prefix.json" && "$tools/flashdec-info" || return 1
+    echo "$(of_device name) ($(of_device type)), $(of_device platform) $(of_device driver)"
 }
 
 step_selftest() {
@@ -90,7 +95,7 @@ suites() {
     [ -d "$KIT_BUILD/tests" ] || skip 'built without tests'
     for suite in "$@"; do set -- "$@" --suite "$suite"; shift; done
     meson test -C "$KIT_BUILD" --no-rebuild --list "$@" 2>/dev/null | sed -n 's|^flashdec:[^/]* / ||p' |
-        grep -v -e rusticl -e oclgrind -e 'on device' >"$prefix.names"
+        grep -v -e rusticl -e oclgrind -e 'on device' >"$KIT_OUT/tmp/names"
     processes=$(nproc)
     [ "$processes" -le 8 ] || processes=8
     newline='
@@ -99,10 +104,10 @@ suites() {
     set -f
     # shellcheck disable=SC2046 # a name a line
     meson test -C "$KIT_BUILD" --no-rebuild --print-errorlogs --num-processes "$processes" --logbase on-device "$@" \
-        $(cat "$prefix.names")
+        $(cat "$KIT_OUT/tmp/names")
     status=$?
     unset IFS
-    rm -f "$prefix.names"
+    rm -f "$KIT_OUT/tmp/names"
     return $status
 }
 
@@ -111,39 +116,44 @@ step_programs() { suites headers unit programs; }
 
 # bench OPTIONS: each problem of the list while there is time, a JSON line each
 bench() {
-    n=0 worst=0
+    worst=0
     while read -r problem; do
         case $problem in '' | '#'*) continue ;; esac
         [ "$(left)" -gt 2 ] || { echo "no time for: $problem"; continue; }
         # shellcheck disable=SC2086 # words
-        timeout "$(left)" "$tools/flashdec-bench" $problem --json --rounds 9 --seconds 4 "$@" >"$prefix.line" </dev/null
+        timeout "$(left)" "$tools/flashdec-bench" $problem --json --rounds 9 --seconds 4 "$@" >"$prefix.line" \
+            </dev/null
         status=$?
         [ $status -ne 124 ] || { echo "no time for: $problem"; continue; }
         [ $status -eq 0 ] || { echo "exit status $status: $problem"; worst=1; }
         cat "$prefix.line"
         cat "$prefix.line" >>"$prefix.jsonl"
-        n=$((n + 1))
     done <"$KIT_SHAPES"
     rm -f "$prefix.line"
 }
 
+# timed: how much bench has; nothing is a failure
+timed() {
+    [ -s "$prefix.jsonl" ] || { echo 'nothing was timed'; return 1; }
+    echo "$(grep -c . "$prefix.jsonl") problems"
+    return $worst
+}
+
 step_bench() {
-    export XDG_DATA_HOME="$KIT_OUT/none" # as it comes: without the table of an earlier run in this folder
+    export XDG_DATA_HOME="$KIT_OUT/none" # without the table of an earlier run in this folder
     bench
-    if [ "$(left)" -gt 20 ]; then
+    if [ "$KIT_SHAPES" = "$kit/shapes" ] && [ "$(left)" -gt 20 ]; then
         timeout "$(left)" "$tools/flashdec-bench" all --json --rounds 5 --seconds 1 --no-peers >>"$prefix.jsonl"
         status=$?
         [ $status -eq 0 ] || [ $status -eq 124 ] || worst=1
     fi
-    echo "$n problems of $(basename "$KIT_SHAPES"), then the usual ones: $(cat "$prefix.jsonl" 2>/dev/null | grep -c .) lines"
-    return $worst
+    timed
 }
 
 step_tuned() {
     [ -n "$(ls "$KIT_OUT"/data/flashdec/*.json 2>/dev/null)" ] || skip 'there is no table'
     bench --without-table
-    echo "$n problems of $(basename "$KIT_SHAPES")"
-    return $worst
+    timed
 }
 
 # tune_shapes SHAPES PERCENT: this share of the whole step's time, if it is still there
@@ -178,7 +188,9 @@ step_tune() {
 
 step_peers() {
     have python3 || skip 'there is no python3'
-    python3 "$kit/peers.py" "$tools/flashdec-bench" "$KIT_SHAPES" "$(left)" "$prefix.jsonl"
+    kind=gpu
+    [ "$(of_device type)" != CPU ] || kind=cpu
+    python3 "$kit/peers.py" "$tools/flashdec-bench" "$KIT_SHAPES" "$(left)" "$prefix.jsonl" $kind
 }
 
 step_"$name"
