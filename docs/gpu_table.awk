@@ -6,6 +6,7 @@
 # scalar registers went to vector registers, "m" with matrix instructions; the last column the widest loads in bits.
 NR == 1 {next}
 {
+    gsub(/ ?(SPLITK|PARTS|SPAN)=[0-9]+/, "", $2) # no code depends on it
     key = "`" $1 ": " $5 "` " ($2 == "-" ? "" : $2) " | " $4
     if (!(key in seen)) {seen[key] = 1; keys[++n] = key}
     if (!($3 in known)) {known[$3] = 1; cards[++m] = $3}

@@ -43,13 +43,26 @@ out:
     return st;
 }
 
-/* Every variant on p, each result appended to list; a variant that fails is denied. */
+/* Variants for the other kind of device are left out: they are not chosen here but by the tuner, after it has checked
+ * them, and CPU compilers take minutes for those of GPUs. */
+static bool is_for_device(const struct kernel *k, const struct problem *p, const struct device *d)
+{
+    int cfg[MAX_PARAMS] = {0};
+    struct device other = *d;
+    other.cpu_like = !d->cpu_like;
+    if (!k->expect || !k->prune)
+        return true;
+    k->expect(p, d, cfg);
+    return !k->prune(p, d, cfg) || k->prune(p, &other, cfg);
+}
+
+/* Every variant for p and the device, each result appended to list; a variant that fails is denied. */
 static void test_problem(struct session *s, const char *problem, const struct problem *p, json_t *list, bool *denied)
 {
     for (int i = 0; kernels[i]; i++) {
         double ratio = 0;
         char why[512] = "";
-        if (kernels[i]->op != p->op)
+        if (kernels[i]->op != p->op || !is_for_device(kernels[i], p, &s->ctx->device))
             continue;
         const fdec_status st = test_one(s, p, kernels[i], &ratio, why, sizeof why);
         if (st == FDEC_E_UNSUPPORTED)
