@@ -5,6 +5,7 @@
  * rounded measurements (PoCL), on GPUs estimates. Their order alone decides, and only where no table does. */
 #include "registry.h"
 #include "linear.h"
+#include "linear_host.h"
 #include "pack.h"
 #include "panel.h"
 #include "tile_stats.h"
@@ -37,8 +38,7 @@ static const char *tile_reject(const struct problem *p, int n, int rows)
     return NULL;
 }
 
-/* For variants that read W as it is stored; rows: of W that a work-item has side by side. */
-static const char *stored_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes,
+const char *linear_stored_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes,
                                  int rows)
 {
     if (p->linear.w_layout != FDEC_W_STORED)
@@ -47,7 +47,7 @@ static const char *stored_reject(const struct problem *p, const struct device *d
     return why ? why : common_reject(p, d, wg, local_bytes);
 }
 
-static void add_define(const struct problem *p, char *opt, const char *variant)
+void linear_define(const struct problem *p, char *opt, const char *variant)
 {
     const struct linear_problem *l = &p->linear;
     append(opt, MAX_DEFINES, " -D%s -DX_TYPE=%s -DW_TYPE=%s -DY_TYPE=%s -DGLU=%u -DSTATS=%d", variant,
@@ -70,9 +70,9 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
-/* Of the launches {prepare, product, after}. CPU-like variants read x as f32, and apart in the cache (LINEAR_X_STRIDE)
- * where they read it in more than one pass of `mr` tokens; all read it normalised. */
-static struct geometry product(const struct problem *p, int prepare_wg, int mr, struct launch launch)
+/* CPU-like variants read x as f32, and apart in the cache (LINEAR_X_STRIDE) where they read it in more than one pass of
+ * `mr` tokens; all read it normalised. */
+struct geometry linear_product(const struct problem *p, int prepare_wg, int mr, struct launch launch)
 {
     const struct linear_problem *l = &p->linear;
     const bool prepared = l->norm || (prepare_wg == 1 && (l->x_type != FDEC_F32 || l->m > mr));
@@ -90,6 +90,19 @@ static struct geometry product(const struct problem *p, int prepare_wg, int mr, 
     };
 }
 
+struct geometry linear_split(const struct problem *p, const struct device *d, struct launch launch, int n_splits)
+{
+    const struct linear_problem *l = &p->linear;
+    struct geometry g = linear_product(p, LINEAR_WG_PREPARE, 1, launch);
+    g.n_splits = n_splits;
+    if (n_splits > 1) {
+        g.n_launches = 3;
+        g.launch[2] = element_launch(l, d);
+        g.workspace_bytes += (size_t) (n_splits * l->m * linear_rows(l)) * sizeof(float);
+    }
+    return g;
+}
+
 /* ---- CPUs: one work-item per group ------------------------------------------------------------------------------- */
 
 enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = LINEAR_WG_PREPARE };
@@ -100,7 +113,7 @@ static bool vec_apart(const struct problem *p, const struct device *d, int launc
     return prepare_apart(p, launch, VEC_PREPARE_WG, opt);
 }
 
-static bool wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+bool linear_wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
 {
     (void) d;
     return prepare_apart(p, launch, WG_PREPARE_WG, opt);
@@ -128,7 +141,7 @@ enum { GEMV_WIDTH, GEMV_NR };
 
 static const char *vec_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return stored_reject(p, d, 1, 0, cfg[GEMV_NR]);
+    return linear_stored_reject(p, d, 1, 0, cfg[GEMV_NR]);
 }
 
 static bool vec_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -147,12 +160,13 @@ static double vec_gemv_expect(const struct problem *p, const struct device *d, i
 
 static void vec_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC -DMR=1");
+    linear_define(p, opt, "LINEAR_VEC -DMR=1");
 }
 
 static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return product(p, VEC_PREPARE_WG, 1, (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
+    return linear_product(p, VEC_PREPARE_WG, 1,
+                          (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
 }
 
 const struct kernel linear_vec_gemv = {
@@ -177,7 +191,7 @@ static const char *vec_flat_reject(const struct problem *p, const struct device 
 {
     if (cfg[FLAT_MR] * cfg[FLAT_NR] > 24)
         return "more sums than registers";
-    return stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
+    return linear_stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
 }
 
 static bool vec_flat_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -209,13 +223,13 @@ static double vec_flat_expect(const struct problem *p, const struct device *d, i
 
 static void vec_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_VEC");
+    linear_define(p, opt, "LINEAR_VEC");
 }
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct launch all = {.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}};
-    return product(p, VEC_PREPARE_WG, cfg[FLAT_MR], all);
+    return linear_product(p, VEC_PREPARE_WG, cfg[FLAT_MR], all);
 }
 
 const struct kernel linear_vec_flat = {
@@ -255,7 +269,7 @@ static struct geometry panel_geometry(const struct problem *p, const struct devi
     const int64_t most = p->linear.stats ? 1 : div_up(p->linear.m, 16 * cfg[PANEL_MR]);
     const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
     const struct launch all = {.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}};
-    return product(p, VEC_PREPARE_WG, cfg[PANEL_MR], all);
+    return linear_product(p, VEC_PREPARE_WG, cfg[PANEL_MR], all);
 }
 
 static bool panel_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -288,7 +302,7 @@ static double vec_gemm_expect(const struct problem *p, const struct device *d, i
 
 static void vec_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16");
+    linear_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16");
 }
 
 const struct kernel linear_vec_gemm = {
@@ -343,7 +357,7 @@ static double vec_panel_expect(const struct problem *p, const struct device *d, 
 
 static void vec_panel_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16");
+    linear_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16");
 }
 
 const struct kernel linear_vec_panel = {
@@ -372,7 +386,7 @@ enum { WGV_WG, WGV_NR, WGV_MR };
 static const char *wg_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_MR] * cfg[WGV_NR] * cfg[WGV_WG]);
-    return stored_reject(p, d, (size_t) cfg[WGV_WG], local_bytes, cfg[WGV_NR]);
+    return linear_stored_reject(p, d, (size_t) cfg[WGV_WG], local_bytes, cfg[WGV_NR]);
 }
 
 static bool wg_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -394,14 +408,14 @@ static double wg_gemv_expect(const struct problem *p, const struct device *d, in
 
 static void wg_gemv_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_GEMV");
+    linear_define(p, opt, "LINEAR_WG_GEMV");
 }
 
 static struct geometry wg_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     (void) d;
     const size_t groups = (size_t) div_up(linear_rows(&p->linear), cfg[WGV_NR]), wg = (size_t) cfg[WGV_WG];
-    return product(p, WG_PREPARE_WG, 1, (struct launch){.global = {groups * wg}, .local = {wg}});
+    return linear_product(p, WG_PREPARE_WG, 1, (struct launch){.global = {groups * wg}, .local = {wg}});
 }
 
 const struct kernel linear_wg_gemv = {
@@ -411,7 +425,7 @@ const struct kernel linear_wg_gemv = {
     .family = "gemv",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_gemv", "linear_after"},
-    .apart = wg_apart,
+    .apart = linear_wg_apart,
     .params = {[WGV_WG] = PARAM(WG, 32, 64, 128, 256), [WGV_NR] = PARAM(NR, 1, 2, 4), [WGV_MR] = PARAM(MR, 1, 2, 4)},
     .reject = wg_gemv_reject,
     .prune = wg_gemv_prune,
@@ -446,7 +460,7 @@ static const char *wg_flat_reject(const struct problem *p, const struct device *
 {
     if (p->linear.stats && cfg[WGF_SPLITK] > 1)
         return "records are made of whole sums: K is not split";
-    return stored_reject(p, d, wg_flat_items(cfg), wg_flat_local_bytes(p, cfg), cfg[WGF_RN]);
+    return linear_stored_reject(p, d, wg_flat_items(cfg), wg_flat_local_bytes(p, cfg), cfg[WGF_RN]);
 }
 
 /* The tile of tokens that M nearly fills, and no split without a tile of K. */
@@ -479,7 +493,7 @@ static double wg_flat_expect(const struct problem *p, const struct device *d, in
 
 static void wg_flat_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_FLAT");
+    linear_define(p, opt, "LINEAR_WG_FLAT");
 }
 
 static struct geometry wg_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -488,15 +502,8 @@ static struct geometry wg_flat_geometry(const struct problem *p, const struct de
     const size_t wg = wg_flat_items(cfg);
     const size_t rows = (size_t) div_up(linear_rows(l), cfg[WGF_TN]), tokens = (size_t) div_up(l->m, cfg[WGF_TM]);
     const int n_splits = (int) MIN((int64_t) cfg[WGF_SPLITK], div_up(l->k, cfg[WGF_TK]));
-    struct geometry g = product(p, WG_PREPARE_WG, 1,
-                                (struct launch){.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}});
-    g.n_splits = n_splits;
-    if (n_splits > 1) {
-        g.n_launches = 3;
-        g.launch[2] = element_launch(l, d);
-        g.workspace_bytes += (size_t) (n_splits * l->m * linear_rows(l)) * sizeof(float);
-    }
-    return g;
+    const struct launch all = {.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}};
+    return linear_split(p, d, all, n_splits);
 }
 
 const struct kernel linear_wg_flat = {
@@ -506,7 +513,7 @@ const struct kernel linear_wg_flat = {
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_flat", "linear_after"},
-    .apart = wg_apart,
+    .apart = linear_wg_apart,
     .params = {[WGF_TM] = PARAM(TM, 1, 2, 4, 8, 16, 32, 64),
                [WGF_TN] = PARAM(TN, 32, 64, 128),
                [WGF_TK] = PARAM(TK, 16, 32, 64),
@@ -530,7 +537,7 @@ static size_t tile_items(const int *cfg)
 static const char *wg_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     const size_t local_bytes = 2 * sizeof(float) * (size_t) (cfg[TILE_TK] * (cfg[TILE_TILE] + 1));
-    return stored_reject(p, d, tile_items(cfg), local_bytes, cfg[TILE_R]);
+    return linear_stored_reject(p, d, tile_items(cfg), local_bytes, cfg[TILE_R]);
 }
 
 static bool wg_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -552,7 +559,7 @@ static double wg_gemm_expect(const struct problem *p, const struct device *d, in
 
 static void wg_gemm_define(const struct problem *p, char *opt)
 {
-    add_define(p, opt, "LINEAR_WG_GEMM");
+    linear_define(p, opt, "LINEAR_WG_GEMM");
 }
 
 static struct geometry wg_gemm_geometry(const struct problem *p, const struct device *d, const int *cfg)
@@ -560,7 +567,7 @@ static struct geometry wg_gemm_geometry(const struct problem *p, const struct de
     (void) d;
     const size_t rows = (size_t) div_up(linear_rows(&p->linear), cfg[TILE_TILE]);
     const size_t tokens = (size_t) div_up(p->linear.m, cfg[TILE_TILE]), wg = tile_items(cfg);
-    return product(p, WG_PREPARE_WG, 1, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
+    return linear_product(p, WG_PREPARE_WG, 1, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
 }
 
 const struct kernel linear_wg_gemm = {
@@ -570,7 +577,7 @@ const struct kernel linear_wg_gemm = {
     .family = "gemm",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_gemm", "linear_after"},
-    .apart = wg_apart,
+    .apart = linear_wg_apart,
     .params = {[TILE_TILE] = PARAM(TILE, 16, 32, 64, 128), [TILE_R] = PARAM(R, 4, 8), [TILE_TK] = PARAM(TK, 8, 16, 32)},
     .reject = wg_gemm_reject,
     .prune = wg_gemm_prune,
