@@ -56,6 +56,14 @@ fdec_status ctx_probe(struct fdec_ctx *ctx);
 /* lib/probe_shuffle.c: which SHUFFLE of cl/shuffle.h the device has. */
 fdec_status probe_shuffle(struct fdec_ctx *ctx, int32_t *shuffle);
 
+/* lib/probe_matrix.c: the matrix unit of the device; dialect 0: none. works: whether one product by a dialect of mma.h,
+ * or its stand-in, is right. Whatever goes wrong on the way means that it is not. */
+struct matrix_unit {
+    int32_t dialect, f16;
+};
+fdec_status probe_matrix(struct fdec_ctx *ctx, struct matrix_unit *unit);
+bool probe_matrix_works(struct fdec_ctx *ctx, cl_command_queue queue, int dialect, bool f16, bool standin);
+
 /* What the self-test (flashdec-info --self-test) found wrong on this device and driver, kept in the disk cache. */
 void ctx_load_denied(struct fdec_ctx *ctx);
 void ctx_store_denied(struct fdec_ctx *ctx, const bool denied[MAX_KERNELS]);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * device.c - what a driver says about a device, and FLASHDEC_PRETEND, which narrows it for tests */
 #include "device.h"
+#include "mma.h"
 #include "util.h"
 
 #include <stdlib.h>
@@ -36,6 +37,17 @@ static fdec_status device_string(cl_device_id id, cl_device_info what, char *buf
     return FDEC_OK;
 }
 
+/* A dialect that the device has not is done by its stand-in, which any device can run. */
+static bool pretend_matrix(struct device *d, long long dialect)
+{
+    if (dialect > MATRIX_WMMA_GFX12)
+        return false;
+    d->matrix_standin = dialect && dialect != d->matrix;
+    d->matrix_f16 = d->matrix_standin || (dialect && d->matrix_f16);
+    d->matrix = (int) dialect;
+    return true;
+}
+
 /* One "key=value" of FLASHDEC_PRETEND. A device can only be made smaller; cpu_like is set either way. */
 static bool pretend_one(struct device *d, const char *key, long long value)
 {
@@ -59,6 +71,10 @@ static bool pretend_one(struct device *d, const char *key, long long value)
         d->shuffle = value ? d->shuffle : 0;
     else if (!strcmp(key, "wave") && (value == 32 || value == 64))
         d->wave = (int) value;
+    else if (!strcmp(key, "matrix"))
+        return pretend_matrix(d, value);
+    else if (!strcmp(key, "matrix_f16"))
+        d->matrix_f16 = d->matrix_f16 && value;
     else
         return false;
     return true;
@@ -73,7 +89,7 @@ fdec_status device_pretend(struct device *d)
         if (sscanf(text, "%31[a-z_0-9]=%lld%n", key, &value, &used) != 2 || !pretend_one(d, key, value))
             return fail(FDEC_E_ARG,
                         "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64= "
-                        "shuffle= wave=",
+                        "shuffle= wave= matrix= matrix_f16=",
                         text);
         used += text[used] == ',';
     }
@@ -129,4 +145,7 @@ void device_defines(const struct device *d, char *buf, size_t n)
     snprintf(buf, n, " -DHAVE_PREFETCH=%d -DHAVE_FP64=%d", d->prefetch, d->fp64);
     if (d->shuffle)
         append(buf, n, " -DSHUFFLE=%d -DWAVE=%d", d->shuffle, d->wave);
+    if (d->matrix)
+        append(buf, n, " -DMATRIX=%d -DMATRIX_F16=%d%s", d->matrix, d->matrix_f16,
+               d->matrix_standin ? " -DMATRIX_STANDIN=1" : "");
 }

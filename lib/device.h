@@ -28,6 +28,9 @@ struct device {
     bool fp64;
     int shuffle; /* how items reach each other's registers (cl/shuffle.h); 0: they do not */
     int wave;    /* size of sub-groups that kernels ask for, 32 or 64, where that is by sub-groups */
+    int matrix;          /* dialect of its matrix unit (cl/mma.h), 0: none */
+    bool matrix_f16;     /* whose f16 products are exact, of subnormals too; bf16 ones are */
+    bool matrix_standin; /* pretended: kernels take the dialect's stand-in */
 
     /* what a measured table says; 0: unknown */
     double read_gbps, launch_us;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * explain.c - what a plan chose and why, what a context found, for people and as JSON */
+#include "mma.h"
 #include "plan.h"
 #include "shuffle.h"
 
@@ -158,6 +159,9 @@ static json_t *device_json(const struct device *d)
 static const char *const shuffles[] = {
     [SHUFFLE_NONE] = "none", [SHUFFLE_PTX] = "PTX", [SHUFFLE_AMD] = "AMD", [SHUFFLE_KHR] = "sub-groups"};
 
+static const char *const matrix_names[] = {"none", [MATRIX_PTX] = "PTX mma", [MATRIX_MFMA] = "MFMA",
+                                           [MATRIX_WMMA] = "WMMA", [MATRIX_WMMA_GFX12] = "WMMA gfx12"};
+
 static json_t *probed_json(const struct device *d)
 {
     json_t *o = json_object();
@@ -166,6 +170,8 @@ static json_t *probed_json(const struct device *d)
     json_object_set_new(o, "prefetch", json_boolean(d->prefetch));
     json_object_set_new(o, "fp64", json_boolean(d->fp64));
     json_object_set_new(o, "shuffle", json_string(shuffles[d->shuffle]));
+    json_object_set_new(o, "matrix", json_string(matrix_names[d->matrix]));
+    json_object_set_new(o, "matrix_f16", json_boolean(d->matrix_f16));
     return o;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const struct source cl_probe, cl_probe_shuffle;
+extern const struct source cl_probe, cl_probe_matrix, cl_probe_shuffle;
 
 enum { WG = 64, N_GROUPS = 64, STREAM_VECTORS = 1 << 17, ROUNDS = 7 }; /* 8 MiB of float16 */
 
@@ -147,6 +147,7 @@ fdec_status ctx_probe(fdec_ctx *ctx)
 {
     struct answers a = {0};
     int32_t shuffle = 0;
+    struct matrix_unit unit = {0};
     if (!cache_load(ctx, "probe", cl_probe.text, &a, sizeof a)) {
         const fdec_status st = ask_device(ctx, &a);
         if (st != FDEC_OK)
@@ -159,11 +160,19 @@ fdec_status ctx_probe(fdec_ctx *ctx)
             return st;
         cache_store(ctx, "shuffle", cl_probe_shuffle.text, &shuffle, sizeof shuffle);
     }
+    if (!cache_load(ctx, "matrix", cl_probe_matrix.text, &unit, sizeof unit)) {
+        const fdec_status st = probe_matrix(ctx, &unit);
+        if (st != FDEC_OK)
+            return st;
+        cache_store(ctx, "matrix", cl_probe_matrix.text, &unit, sizeof unit);
+    }
     ctx->device.cpu_like = a.cpu_like;
     ctx->device.fp16_storage = a.fp16_storage;
     ctx->device.prefetch = a.prefetch;
     ctx->device.shuffle = shuffle;
     ctx->device.wave = 32;
+    ctx->device.matrix = unit.dialect;
+    ctx->device.matrix_f16 = unit.f16;
     return FDEC_OK;
 }
 

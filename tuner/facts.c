@@ -46,6 +46,9 @@ static const struct field {
     FIELD(BOOL, fp64),
     LATER(INT, shuffle),
     LATER(INT, wave),
+    LATER(INT, matrix),
+    LATER(BOOL, matrix_f16),
+    LATER(BOOL, matrix_standin),
 #undef FIELD
 #undef LATER
 };
