@@ -14,6 +14,7 @@
  *   LINEAR_VEC    linear_vec.cl    CPUs: dot products of vectors along K
  *   LINEAR_PANEL  linear_panel.cl  CPUs: outer products with panels of 16 rows, packed once, or tile by tile
  *   LINEAR_WG_*   linear_wg.cl     GPUs
+ *   LINEAR_MMA    linear_mma.cl    GPUs with a matrix unit
  *   LINEAR_PREPARE                 launch 0 of all of these, with its work-items
  *   LINEAR_START                   y = bias + residual, to which CLBlast adds x W^T
  * and what the class fixes: X_TYPE, W_TYPE, Y_TYPE by name (load.h); GLU 0 none, 1 SiLU, 2 GELU by tanh, 3 by erf;
@@ -36,6 +37,15 @@
 #endif
 #ifdef LINEAR_WG_GEMM
 #define WG (TILE / R * (TILE / R))
+#endif
+#ifdef LINEAR_MMA
+#define W_BITS   PASTE(MMA_BITS_, W_TYPE)
+#define X_BITS   (NORM ? MMA_BITS_f32 : PASTE(MMA_BITS_, X_TYPE)) /* a normalised x is in work, f32 */
+#define MMA_F16  MMA_TAKES_F16(MATRIX_F16, W_BITS, X_BITS)
+#define W_PIECES MMA_PIECES(W_BITS, MMA_F16)
+#define X_PIECES MMA_PIECES(X_BITS, MMA_F16)
+#include "mma.h"
+#define WG (WAVES * MMA_LANES)
 #endif
 #include "quant.h"
 #include "place.h"
@@ -282,8 +292,11 @@ kernel void linear_prepare(LINEAR_ARGS)
 #ifdef LINEAR_PANEL
 #include "linear_panel.cl"
 #endif
-#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_WG_GEMM)
+#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_WG_GEMM) || defined(LINEAR_MMA)
 #include "linear_wg.cl"
+#endif
+#ifdef LINEAR_MMA
+#include "linear_mma.cl"
 #endif
 
 /* ---- CLBlast ----------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  *
  * N and K are arguments and so are most features: what costs is a program, of types, layout and glu. */
 #include "checkcl.h"
+#include "ctx.h"
 #include "util.h"
 
 #include <string.h>
@@ -160,6 +161,10 @@ static void check_features(struct check *c)
 
 void check_linear(struct check *c)
 {
+    if (check_ctx(c)->device.matrix && !check_tiny(c) && !check_broken(c))
+        check_linear_matrix(c);
+    if (check_ctx(c)->device.matrix_standin)
+        return;
     for (int type = FDEC_F32; type <= FDEC_F16; type++)
         check_elements(c, (fdec_type) type);
     check_blocks(c);

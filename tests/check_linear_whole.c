@@ -40,8 +40,8 @@ void check_each_linear(struct check *c, const struct problem *p,
     }
 }
 
-/* Every M of the band, then the largest again and again. */
-static void check_band(struct check *c, const struct kernel *k, const struct problem *p)
+/* Every M of the band, then the largest `runs` times. k NULL: as chosen. */
+void check_linear_band(struct check *c, const struct kernel *k, const struct problem *p, int runs)
 {
     float all[BAND * N], some[BAND * N];
     char text[600] = "", name[100];
@@ -65,7 +65,7 @@ static void check_band(struct check *c, const struct kernel *k, const struct pro
             right = false;
         }
     }
-    for (int i = 0; right && i < RUNS; i++) {
+    for (int i = 0; right && i < runs; i++) {
         right = take_y(c, w, plan, BAND, some, text, sizeof text);
         if (right && memcmp(all, some, sizeof all)) {
             snprintf(text, sizeof text, "other bits in run %d", i);
@@ -75,6 +75,11 @@ static void check_band(struct check *c, const struct kernel *k, const struct pro
     check_that(c, right, name, text);
     workload_destroy(&w);
     fdec_plan_destroy(&plan);
+}
+
+static void check_band(struct check *c, const struct kernel *k, const struct problem *p)
+{
+    check_linear_band(c, k, p, RUNS);
 }
 
 /* More than one tile of K, and a rest that is no whole cache line. */
@@ -93,32 +98,35 @@ static void check_bands(struct check *c)
 }
 
 /* 65536 products of 60000 * 60000, each 0x1.adp31: the sum is far from the end of float32, that of half far past it. */
-static void check_large(struct check *c)
+void check_linear_large(struct check *c, int64_t m)
 {
-    enum { K = 65536 };
+    enum { K = 65536, MAX_M = 8 };
     fdec_linear_params params = FDEC_LINEAR_PARAMS_INIT;
     fdec_linear_args a = FDEC_LINEAR_ARGS_INIT;
     fdec_plan *plan = NULL;
     cl_int err[4] = {0};
     cl_mem mem[4] = {NULL};
-    float y = 0;
-    uint16_t *ones = malloc(K * sizeof *ones);
-    for (int i = 0; ones && i < K; i++)
+    float y[MAX_M] = {0};
+    const size_t n[] = {(size_t) m * K, K};
+    uint16_t *ones = malloc(n[0] * sizeof *ones);
+    for (size_t i = 0; ones && i < n[0]; i++)
         ones[i] = 0x7b53; /* 60000 */
-    params.max_m = 1, params.n = 1, params.k = K, params.w_type = params.x_type = FDEC_F16;
+    params.max_m = m, params.n = 1, params.k = K, params.w_type = params.x_type = FDEC_F16;
     bool right = ones && !fdec_linear_plan_create(check_ctx(c), &params, &plan);
     const cl_mem_flags copy = CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR;
-    const size_t work = fdec_plan_workspace_bytes(plan) + 4;
+    const size_t work = fdec_plan_workspace_bytes(plan) + 4, used = (size_t) m * sizeof *y;
     for (int i = 0; right && i < 2; i++)
-        mem[i] = clCreateBuffer(check_ctx(c)->context, copy, K * sizeof *ones, ones, &err[i]);
-    mem[2] = clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, sizeof y, NULL, &err[2]);
+        mem[i] = clCreateBuffer(check_ctx(c)->context, copy, n[i] * sizeof *ones, ones, &err[i]);
+    mem[2] = clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, used, NULL, &err[2]);
     mem[3] = clCreateBuffer(check_ctx(c)->context, CL_MEM_READ_WRITE, work, NULL, &err[3]);
     a.x.mem = mem[0], a.w.mem = mem[1], a.y.mem = mem[2], a.workspace.mem = mem[3];
     right = right && !(err[0] | err[1] | err[2] | err[3]) &&
             !fdec_linear_run(plan, check_queue_of(c), &a, 0, NULL, NULL) && !clFinish(check_queue_of(c)) &&
-            !clEnqueueReadBuffer(check_queue_of(c), mem[2], CL_TRUE, 0, sizeof y, &y, 0, NULL, NULL);
+            !clEnqueueReadBuffer(check_queue_of(c), mem[2], CL_TRUE, 0, used, y, 0, NULL, NULL);
     const double want = 60000.0 * 60000.0 * K;
-    check_that(c, right && fabs((double) y - want) < 1e-4 * want, "K = 65536 near the end of f16", fdec_last_error());
+    for (int64_t i = 0; i < m; i++)
+        right = right && fabs((double) y[i] - want) < 1e-4 * want;
+    check_that(c, right, "K = 65536 near the end of f16", fdec_last_error());
     for (int i = 0; i < 4; i++)
         if (mem[i])
             clReleaseMemObject(mem[i]);
@@ -131,5 +139,5 @@ void check_linear_whole(struct check *c)
     if (check_tiny(c) || check_broken(c) || check_filtered(c))
         return;
     check_bands(c);
-    check_large(c);
+    check_linear_large(c, 1);
 }

@@ -246,9 +246,11 @@ static void report(struct check *c, const struct kernel *k, const int *cfg, cons
 
 /* ---- which configurations ---- */
 
-/* Kernels that are neither /vec nor /wg are of either style. */
+/* Kernels that are neither /vec nor /wg are of either style; "mma" is /mma alone. */
 static bool has_style(const struct kernel *k, const char *style)
 {
+    if (style && !strcmp(style, "mma"))
+        return strstr(k->name, "/mma");
     return !style || !strstr(k->name, strcmp(style, "wg") ? "/wg" : "/vec");
 }
 

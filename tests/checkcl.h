@@ -25,7 +25,7 @@ struct trial {
 
 /* Which variants, and in how many configurations each: NULL and 0 for all that there are to sample. */
 struct sieve {
-    const char *family, *style; /* "unified"; "vec", "wg" */
+    const char *family, *style; /* "unified"; "vec", "wg", "mma" */
     int samples;
 };
 
@@ -61,6 +61,9 @@ void check_attn_random(struct check *c); /* --op random */
 void check_linear(struct check *c);
 void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
 void check_linear_stats(struct check *c); /* records for sampling */
+void check_linear_band(struct check *c, const struct kernel *k, const struct problem *p, int runs);
+void check_linear_large(struct check *c, int64_t m); /* sums past the end of half; m up to 8 */
+void check_linear_matrix(struct check *c); /* on the device's matrix unit, or its stand-in */
 /* Each variant of linear that this device is made for and that can do p, W packed where it must be: check(c, k, p). Its
  * configuration is the one it expects. */
 void check_each_linear(struct check *c, const struct problem *p,

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * linear_mma.c - what the host must know about linear_mma.cl: products on the matrix units of GPUs */
+#include "linear_host.h"
+#include "linear.h"
+#include "mma.h"
+
+enum { TN, TM, TK, WAVES, STAGES, SPLITK };
+
+/* Bits of a significand of what the unit reads; 0: a type that it is not given. A normalised x is f32. */
+static int w_bits(const struct linear_problem *l)
+{
+    return l->w_type == FDEC_F16 ? MMA_BITS_f16 : l->w_type == FDEC_BF16 ? MMA_BITS_bf16 : 0;
+}
+
+static int x_bits(const struct linear_problem *l)
+{
+    return l->norm || l->x_type == FDEC_F32 ? MMA_BITS_f32 : l->x_type == FDEC_F16 ? MMA_BITS_f16 : MMA_BITS_bf16;
+}
+
+static size_t local_bytes(const struct linear_problem *l, const struct device *d, const int *cfg)
+{
+    const bool f16 = MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l));
+    const int lines = cfg[TN] * MMA_PIECES(w_bits(l), f16) + cfg[TM] * MMA_PIECES(x_bits(l), f16);
+    const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
+    return (size_t) (cfg[STAGES] * lines * (cfg[TK] + 8) * 2 + scratch * 4);
+}
+
+static const char *mma_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    if (!d->matrix)
+        return "the device has no matrix unit that is known here";
+    if (!w_bits(l))
+        return "the matrix unit is given weights of f16 and bf16";
+    if (cfg[TM] % MMA_N_OF(d->matrix))
+        return "TM is no multiple of the unit's tokens";
+    if (cfg[TN] % (cfg[WAVES] * MMA_M))
+        return "TN is no multiple of the waves' rows";
+    if (l->stats && cfg[SPLITK] > 1)
+        return "records are made of whole sums: K is not split";
+    return linear_stored_reject(p, d, (size_t) (cfg[WAVES] * MMA_LANES_OF(d->matrix)), local_bytes(l, d, cfg), 2);
+}
+
+/* The tile of tokens that M nearly fills, sums of few registers, and no split without a tile of K. */
+static bool mma_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    return !d->matrix || d->cpu_like || (cfg[TM] >= 2 * l->m && cfg[TM] > MMA_N_OF(d->matrix)) ||
+           (cfg[TM] < 64 && cfg[TM] < l->m) || cfg[TN] / cfg[WAVES] * cfg[TM] > 32 * 64 ||
+           cfg[SPLITK] > div_up(l->k, cfg[TK]);
+}
+
+/* The largest tile, and the most of them on their way, of which a compute unit holds two groups. What NVIDIA's driver
+ * calls local memory is a third of a unit's, or less. */
+static void choose_buffers(const struct linear_problem *l, const struct device *d, int *cfg)
+{
+    static const int tries[][2] = {{64, 3}, {64, 2}, {32, 2}};
+    const bool copies = d->matrix == MATRIX_PTX; /* else the next tile is in registers, and more stages gain little */
+    for (size_t i = copies ? 0 : 1; i < ARRAY_LEN(tries); i++) {
+        cfg[TK] = tries[i][0];
+        cfg[STAGES] = tries[i][1];
+        if (local_bytes(l, d, cfg) <= (copies ? d->local_bytes : d->local_bytes / 2))
+            break;
+    }
+}
+
+/* K is split when the rows alone leave compute units without two groups. */
+static double mma_expect(const struct problem *p, const struct device *d, int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    cfg[TM] = l->m <= 8 ? 8 : l->m <= 16 ? 16 : l->m <= 32 ? 32 : 64;
+    cfg[TN] = linear_rows(l) <= 16384 ? 64 : 128;
+    cfg[WAVES] = 4;
+    cfg[TK] = 32;
+    cfg[STAGES] = 2;
+    cfg[SPLITK] = 1;
+    if (!d->matrix || !w_bits(l))
+        return 0;
+    cfg[TM] = MAX(cfg[TM], MMA_N_OF(d->matrix));
+    choose_buffers(l, d, cfg);
+    const int64_t groups = div_up(linear_rows(l), cfg[TN]) * div_up(l->m, cfg[TM]);
+    const int64_t wish = 2 * (int64_t) d->compute_units / groups;
+    cfg[SPLITK] = l->stats ? 1 : wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
+    while (cfg[TM] > MMA_N_OF(d->matrix) && mma_reject(p, d, cfg))
+        cfg[TM] /= 2;
+    while (cfg[WAVES] > 1 && mma_reject(p, d, cfg))
+        cfg[WAVES] /= 2;
+    while (cfg[TN] > 32 && mma_reject(p, d, cfg))
+        cfg[TN] /= 2;
+    if (d->cpu_like)
+        return 0.01;
+    return l->m > 4 ? 0.75 : 0.6;
+}
+
+static void mma_define(const struct problem *p, char *opt)
+{
+    linear_define(p, opt, p->linear.norm ? "LINEAR_MMA -DNORM=1" : "LINEAR_MMA -DNORM=0");
+}
+
+static struct geometry mma_geometry(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const size_t rows = (size_t) div_up(linear_rows(&p->linear), cfg[TN]);
+    const size_t tokens = (size_t) div_up(p->linear.m, cfg[TM]);
+    const size_t wg = (size_t) (cfg[WAVES] * MMA_LANES_OF(d->matrix));
+    const int n_splits = (int) MIN((int64_t) cfg[SPLITK], div_up(p->linear.k, cfg[TK]));
+    const struct launch all = {.global = {rows * wg, tokens, (size_t) n_splits}, .local = {wg, 1, 1}};
+    return linear_split(p, d, all, n_splits);
+}
+
+const struct kernel linear_mma_flat = {
+    .name = "linear/mma-flat",
+    .rev = 1,
+    .op = OP_LINEAR,
+    .family = "flat",
+    .source = &cl_linear,
+    .entry = {"linear_prepare", "linear_mma", "linear_after"},
+    .apart = linear_wg_apart,
+    .params = {[TN] = PARAM(TN, 32, 64, 128),
+               [TM] = PARAM(TM, 8, 16, 32, 64),
+               [TK] = PARAM(TK, 32, 64),
+               [WAVES] = PARAM(WAVES, 1, 2, 4),
+               [STAGES] = PARAM(STAGES, 2, 3),
+               [SPLITK] = HOST_PARAM(SPLITK, 1, 2, 4, 8)},
+    .reject = mma_reject,
+    .prune = mma_prune,
+    .expect = mma_expect,
+    .define = mma_define,
+    .geometry = mma_geometry,
+};
