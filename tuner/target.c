@@ -36,6 +36,8 @@ static void device_of(const json_t *o, struct device *d)
     d->fp16_storage = d->fp64 = true;
     d->shuffle = d->vendor_id == 4318 ? SHUFFLE_PTX : SHUFFLE_AMD;
     d->wave = 32;
+    d->matrix = (int) get_number(o, "matrix"); /* 0: it has none */
+    d->matrix_f16 = get_number(o, "matrix_f16") != 0;
 }
 
 static void target_of(const json_t *o, struct target *t)
