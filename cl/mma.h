@@ -240,7 +240,7 @@ INLINE mma_sums mma(mma_w w, mma_x x, mma_sums s, int lane, local float *scratch
 }
 #endif
 
-/* ---- from local memory: tile is aligned to 16 bytes, stride a multiple of 8 elements ------------------------------ */
+/* ---- from local memory: tile is aligned to 16 bytes, stride a multiple of 8 elements --- */
 
 #if MATRIX == MATRIX_PTX
 #if MATRIX_STANDIN
@@ -295,7 +295,7 @@ INLINE mma_w mma_load_w(local const ushort *tile, int stride, int lane, local fl
 #define mma_load_x mma_load_w
 #endif
 
-/* ---- 16 bytes from global to local memory, on their way while the wave goes on ------------------------------------ */
+/* ---- 16 bytes from global to local memory, on their way while the wave goes on --- */
 
 #define MMA_ASYNC (MATRIX == MATRIX_PTX) /* mma_copy is no load and store */
 
