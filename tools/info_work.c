@@ -47,13 +47,11 @@ out:
  * them, and CPU compilers take minutes for those of GPUs. */
 static bool is_for_device(const struct kernel *k, const struct problem *p, const struct device *d)
 {
+    const double much_more = 4;
     int cfg[MAX_PARAMS] = {0};
     struct device other = *d;
     other.cpu_like = !d->cpu_like;
-    if (!k->expect || !k->prune)
-        return true;
-    k->expect(p, d, cfg);
-    return !k->prune(p, d, cfg) || k->prune(p, &other, cfg);
+    return !k->expect || k->expect(p, &other, cfg) <= much_more * k->expect(p, d, cfg);
 }
 
 /* Every variant for p and the device, each result appended to list; a variant that fails is denied. */
