@@ -30,7 +30,7 @@ tab='	'
 
 # of_device KEY: of the chosen device, from the JSON of flashdec-info
 of_device() {
-    sed -n '/"chosen": true/,/}/ s/.*"'"$1"'": "\(.*\)".*/\1/p' ./*-info.json 2>/dev/null
+    cat ./*-info.json 2>/dev/null | sed -n '/"chosen": true/,/}/ s/.*"'"$1"'": "\(.*\)".*/\1/p'
 }
 
 time_tables() {
