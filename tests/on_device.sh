@@ -45,11 +45,10 @@ for option in $(grep -o -e '^ *--[a-z-]*' "$dir/said"); do
     grep -qF -e "$option" "$(dirname "$0")/../docs/on-device.md" || wrong "$option is not in docs/on-device.md"
 done
 
-# Little work, whole. How far the tuner gets is a matter of the machine's load.
+# Little work, whole: it ends when it is done, long before its time.
 out=$dir/whole
 echo 'softmax --rows 2 --cols 300' >"$dir/shapes"
-"$kit" "$out" --time 75 --build "$build" --shapes "$dir/shapes" \
-    --steps environment,build,clinfo,info,bench,tune,tuned,peers >"$dir/said" 2>&1
+expect 0 "$out" --time 300 --build "$build" --shapes "$dir/shapes" --steps environment,build,clinfo,info,bench
 for step in environment build clinfo info bench; do
     [ "$(state_of $step)" = passed ] || wrong "$step: $(state_of $step)"
 done
@@ -59,14 +58,14 @@ done
 grep -q '^| softmax:f32 rows=2 cols=300 | [0-9]' "$out/summary.md" || wrong 'the benchmark is not in the summary'
 grep -q '^# flashdec on [^ ]' "$out/summary.md" || wrong 'the device is not in the summary'
 grep -q '^<tr><td> softmax:f32 rows=2 cols=300 ' "$out/summary.html" || wrong 'the benchmark is not on the page'
+
+# More steps in the same folder: the others stay. How far the tuner gets is a matter of the machine's load.
+"$kit" "$out" --time 50 --build "$build" --shapes "$dir/shapes" --steps tune >"$dir/said" 2>&1
+[ "$(state_of bench)" = passed ] || wrong 'a second run dropped what the first had'
 if [ "$(state_of tune)" = passed ]; then
     ls "$out"/tables/*.json >/dev/null || wrong 'no table was kept'
     ls "$out"/logs/*.jsonl >/dev/null || wrong 'no log was kept'
 fi
-
-# A step again: the others stay.
-expect 0 "$out" --build "$build" --steps info
-[ "$(state_of bench)" = passed ] || wrong 'a second run dropped what the first had'
 
 # A sudden end leaves a summary, and no process.
 out=$dir/short
@@ -93,7 +92,7 @@ if [ -n "$pocl" ]; then
     export OCL_ICD_VENDORS="$dir/empty"
     unset OPENCL_VENDOR_PATH
     expect 0 "$out" --build "$build" --drivers "$dir/drivers" --steps environment,build,info
-    [ "$(cat "$out/vendors/nvidia-opencl.icd")" = "$dir/drivers/libnvidia-opencl.so.1" ] || wrong 'no ICD file'
+    [ "$(cat "$out/vendors/nvidia-opencl.icd")" = "$(readlink -f "$pocl")" ] || wrong 'no ICD file'
     [ "$(ls "$out/vendors")" = nvidia-opencl.icd ] || wrong 'one driver, several ICD files'
     grep -q 'Portable Computing Language' "$out/summary.md" || wrong 'the driver without ICD file was not used'
 fi

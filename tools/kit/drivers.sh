@@ -48,15 +48,16 @@ find_drivers() {
         /lib | /lib64 | /usr/lib | /usr/lib64 | /lib/*-linux-gnu | /usr/lib/*-linux-gnu) ;;
         *) export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}${lib%/*}" ;;
         esac
+        real=$(readlink -f "$lib") # drivers look for parts of theirs beside the file, not beside a link to it
         if grep -qs "$stem\.so" "$2"/*.icd; then
             echo "library $lib: has an ICD file"
-        elif grep -qsxF "$(readlink -f "$lib")" "$2/real"; then
+        elif grep -qsxF "$real" "$2/real"; then
             echo "library $lib: the same as one before"
         else
-            echo "$lib" >"$2/${stem#lib}.icd"
+            echo "$real" >"$2/${stem#lib}.icd"
             echo "library $lib: ICD file written"
         fi
-        readlink -f "$lib" >>"$2/real"
+        echo "$real" >>"$2/real"
     done
     rm -f "$2/folders" "$2/real"
     export OCL_ICD_VENDORS="$2" OPENCL_VENDOR_PATH="$2"

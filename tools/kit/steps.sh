@@ -63,7 +63,9 @@ step_clinfo() {
     have clinfo || skip 'there is no clinfo'
     clinfo
     clinfo -l
-    echo "$(clinfo -l | grep -c 'Device #') OpenCL devices"
+    devices=$(clinfo -l | grep -c 'Device #')
+    echo "$devices OpenCL devices"
+    [ "$devices" -gt 0 ]
 }
 
 step_info() {
