@@ -41,13 +41,21 @@ static const char *mma_reject(const struct problem *p, const struct device *d, c
     return linear_stored_reject(p, d, (size_t) (cfg[WAVES] * MMA_LANES_OF(d->matrix)), local_bytes(l, d, cfg), 2);
 }
 
-/* The tile of tokens that M nearly fills, sums of few registers, and no split without a tile of K. */
+/* Registers of a work-item for sums, twice, and for what is loaded ahead. All others are about as many again. */
+static int registers(const struct linear_problem *l, const struct device *d, const int *cfg)
+{
+    const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
+    const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
+    return 2 * cfg[TN] * cfg[TM] / items + 4 * (int) div_up(cfg[TN] * pieces_of_8, items) +
+           x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
+}
+
+/* The tile of tokens that M nearly fills, no registers in memory, and no split without a tile of K. */
 static bool mma_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct linear_problem *l = &p->linear;
     return !d->matrix || d->cpu_like || (cfg[TM] >= 2 * l->m && cfg[TM] > MMA_N_OF(d->matrix)) ||
-           (cfg[TM] < 64 && cfg[TM] < l->m) || cfg[TN] / cfg[WAVES] * cfg[TM] > 32 * 64 ||
-           cfg[SPLITK] > div_up(l->k, cfg[TK]);
+           (cfg[TM] < 64 && cfg[TM] < l->m) || registers(l, d, cfg) > 100 || cfg[SPLITK] > div_up(l->k, cfg[TK]);
 }
 
 /* The largest tile, and the most of them on their way, of which a compute unit holds two groups. What NVIDIA's driver
@@ -83,7 +91,7 @@ static double mma_expect(const struct problem *p, const struct device *d, int *c
     cfg[SPLITK] = l->stats ? 1 : wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
     while (cfg[TM] > MMA_N_OF(d->matrix) && mma_reject(p, d, cfg))
         cfg[TM] /= 2;
-    while (cfg[WAVES] > 1 && mma_reject(p, d, cfg))
+    while (cfg[WAVES] > 2 && mma_reject(p, d, cfg))
         cfg[WAVES] /= 2;
     while (cfg[TN] > 32 && mma_reject(p, d, cfg))
         cfg[TN] /= 2;
@@ -118,7 +126,7 @@ const struct kernel linear_mma_flat = {
     .params = {[TN] = PARAM(TN, 32, 64, 128),
                [TM] = PARAM(TM, 8, 16, 32, 64),
                [TK] = PARAM(TK, 32, 64),
-               [WAVES] = PARAM(WAVES, 1, 2, 4),
+               [WAVES] = PARAM(WAVES, 2, 4, 8),
                [STAGES] = PARAM(STAGES, 2, 3),
                [SPLITK] = HOST_PARAM(SPLITK, 1, 2, 4, 8)},
     .reject = mma_reject,

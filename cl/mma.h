@@ -51,7 +51,7 @@
 #define MATRIX_STANDIN 0
 #endif
 #if MATRIX_STANDIN
-#define MMA_UNROLL _Pragma("unroll 1") /* PoCL compiles each barrier's part apart */
+#define MMA_UNROLL _Pragma("unroll 1") /* else each of its barriers makes another part to compile */
 #define MMA_SCRATCH(name, waves) local float name[(waves) * MMA_SCRATCH_OF(MATRIX)];
 #define MMA_SCRATCH_AT(name, wave) (name + (wave) * MMA_SCRATCH_OF(MATRIX))
 #else
