@@ -45,6 +45,23 @@ typedef float f32;
  * inlined, and passes large structs by slow copies where it does not inline. */
 #define INLINE static __attribute__((always_inline))
 
+/* For what names a lane of the hardware. */
+INLINE int hardware_item(void)
+{
+    return get_local_id(0);
+}
+
+/* The tuner's check runs kernels with the items of each group numbered backwards, too: where a barrier is missing, CPU
+ * drivers often hide it by the order in which they run items. */
+#ifdef BACKWARDS
+INLINE size_t item_backwards(uint d)
+{
+    return get_local_size(d) - 1 - get_local_id(d);
+}
+#define get_local_id(d)  item_backwards(d)
+#define get_global_id(d) (get_group_id(d) * get_local_size(d) + item_backwards(d))
+#endif
+
 #define PASTE_(a, b) a##b
 #define PASTE(a, b)  PASTE_(a, b)
 #endif

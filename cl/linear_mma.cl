@@ -160,7 +160,7 @@ kernel void linear_mma(LINEAR_ARGS)
     TAKE_ARGS(a)
     local uint4 w_tiles[STAGES * W_TILE], x_tiles[STAGES * X_TILE];
     MMA_SCRATCH(all_scratch, WAVES)
-    const int item = get_local_id(0), wave = item / MMA_LANES, lane = item % MMA_LANES;
+    const int item = hardware_item(), wave = item / MMA_LANES, lane = item % MMA_LANES;
     local float *scratch = MMA_SCRATCH_AT(all_scratch, wave);
     const struct place_of_tile p = {(int) get_group_id(0) * TN, (int) get_group_id(1) * TM, item, w_aligned(&a),
                                     x_aligned(&a)};

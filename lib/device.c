@@ -143,6 +143,8 @@ out:
 void device_defines(const struct device *d, char *buf, size_t n)
 {
     snprintf(buf, n, " -DHAVE_PREFETCH=%d -DHAVE_FP64=%d", d->prefetch, d->fp64);
+    if (d->backwards)
+        append(buf, n, " -DBACKWARDS=1");
     if (d->shuffle)
         append(buf, n, " -DSHUFFLE=%d -DWAVE=%d", d->shuffle, d->wave);
     if (d->matrix)

@@ -32,6 +32,8 @@ struct device {
     bool matrix_f16;     /* whose f16 products are exact, of subnormals too; bf16 ones are */
     bool matrix_standin; /* pretended: kernels take the dialect's stand-in */
 
+    bool backwards; /* for the tuner's check alone: items of a group are numbered from its end (cl/common.h) */
+
     /* what a measured table says; 0: unknown */
     double read_gbps, launch_us;
 };

@@ -92,7 +92,7 @@ static fdec_status check_pair(const struct run *run, const struct candidate *c, 
     try_st(workload_create(run->checker.ctx, run->checker.queue, &spec, &w));
     try_st(check_point(&run->checker, plan, w, r));
     if (r->outcome == OUT_OK)
-        try_st(check_small(&run->checker, c, p, r));
+        try_st(check_small(&run->checker, c, p, true, r));
 out:
     workload_destroy(&w);
     fdec_plan_destroy(&plan);

@@ -18,9 +18,9 @@ bool check_limits(const fdec_plan *plan, const struct problem *p, char *text, si
 /* Both set r->outcome, r->text and r->error_ratio where something is wrong; r->outcome is OUT_OK before. A status that
  * is not FDEC_OK: a call failed. */
 fdec_status check_point(const struct checker *c, fdec_plan *plan, struct workload *w, struct result *r);
-/* On small problems of p's class. */
+/* On small problems of p's class; backwards: with work-items numbered backwards as well. */
 fdec_status check_small(const struct checker *c, const struct candidate *candidate, const struct problem *p,
-                        struct result *r);
+                        bool backwards, struct result *r);
 /* Are p's small problems so small that every candidate can be checked on them. */
 bool check_is_cheap(const struct problem *p);
 #endif

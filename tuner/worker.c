@@ -403,7 +403,7 @@ static fdec_status check(struct worker *w, const struct request *q, fdec_plan *p
     try_st(check_point(&c, plan, w->workload, r));
     if (r->outcome != OUT_OK || w->small_checked || !(q->final || check_is_cheap(&q->problem)))
         return FDEC_OK;
-    try_st(check_small(&c, &q->candidate, &q->problem, r));
+    try_st(check_small(&c, &q->candidate, &q->problem, q->final, r));
     w->small_checked = true;
 out:
     return st;
