@@ -41,6 +41,14 @@ const struct kernel *kernel_find(const char *name)
     return NULL;
 }
 
+int kernel_index(const struct kernel *k)
+{
+    int i = 0;
+    while (kernels[i] && kernels[i] != k)
+        i++;
+    return i;
+}
+
 void kernel_print_config(const struct kernel *k, const int *cfg, char *buf, size_t n)
 {
     const int n_params = kernel_n_params(k);

@@ -113,6 +113,7 @@ void kernel_first(const struct kernel *k, int at[MAX_PARAMS], int cfg[MAX_PARAMS
 bool kernel_next(const struct kernel *k, int at[MAX_PARAMS], int cfg[MAX_PARAMS]);
 int kernel_n_params(const struct kernel *k);
 const struct kernel *kernel_find(const char *name); /* NULL: there is none */
+int kernel_index(const struct kernel *k); /* in kernels[]; one that is not there: their number */
 
 /* "TILE=64 VEC=4" into buf; "" for a kernel without parameters. */
 void kernel_print_config(const struct kernel *k, const int *cfg, char *buf, size_t n);

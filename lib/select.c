@@ -115,14 +115,6 @@ static const char *forbidden(const struct search *s, int index)
     return NULL;
 }
 
-static int kernel_index(const struct kernel *k)
-{
-    int i = 0;
-    while (kernels[i] && kernels[i] != k)
-        i++;
-    return i;
-}
-
 /* ---- tables ---- */
 
 static const char *level_name(int level)

@@ -4,7 +4,7 @@
 #
 #     offline.sh FLASHDEC-TUNE        in the project's folder
 set -eu
-FLASHDEC_TUNE=$1
+FLASHDEC_TUNE=$(realpath "$1")
 export FLASHDEC_TUNE
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)

@@ -4,7 +4,7 @@
 #
 #     tune_model.sh FLASHDEC-TUNE LOG.jsonl.xz
 set -eu
-tune=$1
+tune=$(realpath "$1")
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -102,22 +102,14 @@ static void hash_sources(struct journal *j)
         j->sources[i] = source_hash(kernels[i]);
 }
 
-static size_t index_of(const struct kernel *k)
-{
-    size_t i = 0;
-    while (kernels[i] != k)
-        i++;
-    return i;
-}
-
 static void source_text(const struct journal *j, const struct kernel *k, char buf[17])
 {
-    snprintf(buf, 17, "%016" PRIx64, j->sources[index_of(k)]);
+    snprintf(buf, 17, "%016" PRIx64, j->sources[kernel_index(k)]);
 }
 
 bool journal_wrong(const struct journal *j, const struct kernel *k)
 {
-    return j->wrong[index_of(k)];
+    return j->wrong[kernel_index(k)];
 }
 
 int journal_failures(const struct journal *j, const struct candidate *c, const char *class_text)
@@ -220,7 +212,7 @@ void journal_note(struct journal *j, struct trial *t, const struct result *r)
     else
         t->done = r->outcome != OUT_STOPPED;
     if (outcome_is_wrong(r->outcome))
-        j->wrong[index_of(t->candidate.kernel)] = true;
+        j->wrong[kernel_index(t->candidate.kernel)] = true;
 }
 
 /* ---- reading ---- */

@@ -179,14 +179,6 @@ struct guess {
     int rank;     /* among the guesses of its variant */
 };
 
-static int index_of(const struct kernel *k)
-{
-    int i = 0;
-    while (kernels[i] != k)
-        i++;
-    return i;
-}
-
 /* Every variant's best guess before any one's second: variants differ more than configurations. */
 static int likelier_first(const void *a, const void *b)
 {
@@ -195,7 +187,7 @@ static int likelier_first(const void *a, const void *b)
         return x->rank < y->rank ? -1 : 1;
     if (x->share != y->share)
         return x->share > y->share ? -1 : 1;
-    return index_of(x->candidate.kernel) - index_of(y->candidate.kernel);
+    return kernel_index(x->candidate.kernel) - kernel_index(y->candidate.kernel);
 }
 
 /* What the variant would do at each point, each answer once, in the order of the points. Returns their number. */
