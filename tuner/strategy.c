@@ -5,7 +5,8 @@
  *   random      shuffled by the seed
  *   local       from a start, the next by the model, to its best neighbour as long as that is better; then a new start
  *   halving     in brackets: all of a bracket at the cheapest point, a third of them at a third of the points, ...
- *   default     next to what wins at a point, as long as there is something left; else the next by the model
+ *   default     next to what wins at a point, as long as there is something left; then next to what is within a tenth of
+ *               the best; then, by the model, of the variants that have come near to the best or are new; then the rest
  *
  * A neighbour is the same variant with one parameter one step apart. */
 #include "tuner.h"
@@ -133,19 +134,6 @@ static struct task *untaken_in(struct search *s, int class)
     return NULL;
 }
 
-/* ---- default ---- */
-
-static struct task *next_to_winner(struct search *s, int class)
-{
-    const struct shape_class *sc = &s->shapes->classes[class];
-    struct task *t = NULL;
-    for (int p = 0; p < sc->n_points && !t; p++) {
-        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem);
-        t = winner ? untaken_next_to(s, class, &winner->candidate) : NULL;
-    }
-    return t;
-}
-
 /* ---- local ---- */
 
 /* Mean logarithm of what is known of a candidate in a class, over the default; infinite: nothing good. */
@@ -199,6 +187,84 @@ static struct task *descend(struct search *s, int class)
         state->centre = t->candidate;
     }
     return t;
+}
+
+/* ---- default ---- */
+
+/* Sets what has become known of the candidates of a class; returns the least. */
+static double update_costs(struct search *s, int class)
+{
+    const struct shape_class *sc = &s->shapes->classes[class];
+    double least = INFINITY;
+    for (int i = 0; i < s->n; i++) {
+        struct task *t = &s->tasks[i];
+        if (t->class != class || !t->taken)
+            continue;
+        if (t->cost == 0)
+            t->cost = exp(mean_cost(s, sc, &t->candidate));
+        least = fmin(least, t->cost);
+    }
+    return least;
+}
+
+/* A neighbour of the best that has one left, among those within a tenth of the best of all: the best may be so by luck,
+ * and what is as good lies elsewhere as well. */
+static struct task *next_to_good(struct search *s, int class, double least)
+{
+    const double good = 1.1;
+    const struct task *best = NULL;
+    struct task *next = NULL;
+    for (int i = 0; i < s->n; i++) {
+        const struct task *t = &s->tasks[i];
+        if (t->class != class || !t->taken || t->cost > good * least || (best && t->cost >= best->cost))
+            continue;
+        struct task *neighbour = untaken_next_to(s, class, &t->candidate);
+        if (neighbour) {
+            best = t;
+            next = neighbour;
+        }
+    }
+    return next;
+}
+
+/* The next of a kernel that has come near to the best, or that nobody has tried. */
+static struct task *of_good_kernel(struct search *s, int class, double least)
+{
+    const double near = 1.3;
+    double best[MAX_KERNELS] = {0}; /* 0: not tried */
+    for (int i = 0; i < s->n; i++) {
+        const struct task *t = &s->tasks[i];
+        double *of = &best[kernel_index(t->candidate.kernel)];
+        if (t->class == class && t->taken)
+            *of = *of > 0 ? fmin(*of, t->cost) : t->cost;
+    }
+    for (int i = s->at; i < s->n; i++) {
+        struct task *t = &s->tasks[i];
+        if (t->class == class && !t->taken && best[kernel_index(t->candidate.kernel)] <= near * least)
+            return t;
+    }
+    return NULL;
+}
+
+static struct task *next_to_winner(struct search *s, int class)
+{
+    const struct shape_class *sc = &s->shapes->classes[class];
+    struct task *t = NULL;
+    for (int p = 0; p < sc->n_points && !t; p++) {
+        const struct trial *winner = winner_at(s->journal, &sc->points[p].problem);
+        t = winner ? untaken_next_to(s, class, &winner->candidate) : NULL;
+    }
+    return t;
+}
+
+static struct task *best_guess(struct search *s, int class)
+{
+    struct task *t = next_to_winner(s, class);
+    if (t)
+        return t;
+    const double least = update_costs(s, class);
+    t = next_to_good(s, class, least);
+    return t ? t : of_good_kernel(s, class, least);
 }
 
 /* ---- halving ---- */
@@ -260,7 +326,7 @@ static bool next_of_class(struct search *s, int class, struct task *out)
     struct task *t;
     if (s->strategy == STRATEGY_HALVING)
         return next_in_bracket(s, class, out);
-    t = s->strategy == STRATEGY_LOCAL ? descend(s, class) : next_to_winner(s, class);
+    t = s->strategy == STRATEGY_LOCAL ? descend(s, class) : best_guess(s, class);
     if (!t)
         return false;
     search_take(s, t);

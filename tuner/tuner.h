@@ -229,6 +229,7 @@ struct task { /* one candidate, on every point of one class that it may be timed
     int n_points; /* only on so many of the cheapest ones; 0: on all */
     int64_t m;    /* only there, though it be pruned; 0: wherever it is wanted */
     bool taken;
+    double cost;  /* of those taken, over the default's: what the default strategy has made of it; 0: not looked at */
     struct candidate candidate;
 };
 
