@@ -5,8 +5,8 @@
  *   random      shuffled by the seed
  *   local       from a start, the next by the model, to its best neighbour as long as that is better; then a new start
  *   halving     in brackets: all of a bracket at the cheapest point, a third of them at a third of the points, ...
- *   default     next to what wins at a point, as long as there is something left; then next to what is within a tenth of
- *               the best; then, by the model, of the variants that have come near to the best or are new; then the rest
+ *   default     next to what wins at a point, as long as there is something left; then next to what is within a tenth
+ *               of the best; then, by the model, of the variants that have come near to the best or are new; the rest
  *
  * A neighbour is the same variant with one parameter one step apart. */
 #include "tuner.h"
