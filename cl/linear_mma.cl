@@ -21,18 +21,6 @@
 #define AT_ONCE (GLU ? 2 : 1) /* rows that finish() needs together */
 #define X_ASYNC (MMA_ASYNC && X_PIECES == 1)
 
-/* Eight columns as they are stored, of a type of 16 bits; past the end 0. */
-INLINE uint4 bits_piece(global const ushort *row, int column, int k, bool aligned)
-{
-    if (aligned && column < k)
-        return *(global const uint4 *) (row + column);
-    if (column + 8 <= k)
-        return as_uint4(vload8(0, row + column));
-    ushort v[8];
-    UNROLL for (int i = 0; i < 8; i++) v[i] = column + i < k ? row[column + i] : 0;
-    return as_uint4(vload8(0, v));
-}
-
 /* v as n pieces, `apart` from each other. */
 INLINE void put_pieces(local uint4 *to, int apart, int n, float8 v)
 {
@@ -195,13 +183,7 @@ kernel void linear_mma(LINEAR_ARGS)
                 float out[MMA_ROWS];
                 MMA_UNROLL for (int j = 0; j < MMA_ROWS; j++)
                     out[j] = mma_sum(sums[r][t], i, j);
-                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j += AT_ONCE) {
-                    if (a.n_splits == 1)
-                        finish(&a, out + j, AT_ONCE, token, row + j);
-                    else if (token < a.m)
-                        UNROLL for (int pair = j; pair < j + AT_ONCE; pair++)
-                            if (row + pair < all_rows(&a))
-                                partials(&a)[(split * a.m + token) * all_rows(&a) + row + pair] = out[pair];
-                }
+                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j += AT_ONCE)
+                    store_sums(&a, out + j, AT_ONCE, token, row + j);
             }
 }

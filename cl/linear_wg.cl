@@ -74,6 +74,31 @@ INLINE float dot8(float8 x, float8 w, float sum)
     return dot4(x.hi, w.hi, dot4(x.lo, w.lo, sum));
 }
 
+/* Eight columns as they are stored, of a type of 16 bits; past the end 0. */
+INLINE uint4 bits_piece(global const ushort *row, int column, int k, bool aligned)
+{
+    if (aligned && column < k)
+        return *(global const uint4 *) (row + column);
+    if (column + 8 <= k)
+        return as_uint4(vload8(0, row + column));
+    ushort v[8];
+    UNROLL for (int i = 0; i < 8; i++) v[i] = column + i < k ? row[column + i] : 0;
+    return as_uint4(vload8(0, v));
+}
+
+/* n sums of a token, rows side by side: whole ones, or those of the group's part of K. */
+INLINE void store_sums(const struct args *a, const float *sums, int n, int token, int row)
+{
+    if (a->n_splits == 1) {
+        finish(a, sums, n, token, row);
+        return;
+    }
+    const size_t at = (get_group_id(2) * a->m + token) * all_rows(a) + row;
+    UNROLL for (int i = 0; i < n; i++)
+        if (token < a->m && row + i < all_rows(a))
+            partials(a)[at + i] = sums[i];
+}
+
 #ifdef LINEAR_WG_GEMV
 #define PARTS (SHUFFLE ? WG / SHUFFLE_LANES : WG) /* of a sum, in local memory */
 
@@ -156,13 +181,7 @@ typedef uint4 w_hold;
 
 INLINE w_hold w_take(global const W_T *row, int column, int k, bool aligned)
 {
-    global const ushort *from = (global const ushort *) row + column;
-    if (aligned && column < k)
-        return *(global const uint4 *) from;
-    ushort v[8];
-    UNROLL for (int i = 0; i < 8; i++)
-        v[i] = column + i < k ? from[i] : 0;
-    return as_uint4(vload8(0, v));
+    return bits_piece((global const ushort *) row, column, k, aligned);
 }
 
 INLINE void w_put(local uint4 *at, int c, w_hold v)
@@ -192,24 +211,6 @@ INLINE void w_get(local const uint4 *at, int c, float4 v[2])
     v[1] = as_float4(at[2 * c + 1]);
 }
 #endif
-
-/* Of an item; whole sums, or those of its part of K. */
-INLINE void store_outputs(const struct args *a, float acc[RM][RN], int first_token, int row0, int my_row)
-{
-    const size_t split = get_group_id(2);
-    UNROLL for (int i = 0; i < RM; i++) {
-        const int token = first_token + i;
-        if (a->n_splits == 1 && GLU)
-            finish(a, acc[i], RN, token, row0 + MY_ROW(0));
-        UNROLL for (int j = 0; j < RN; j++) {
-            const int row = row0 + MY_ROW(j);
-            if (a->n_splits > 1 && row < all_rows(a) && token < a->m)
-                partials(a)[(split * a->m + token) * all_rows(a) + row] = acc[i][j];
-            else if (a->n_splits == 1 && !GLU)
-                finish(a, &acc[i][j], 1, token, row);
-        }
-    }
-}
 
 /* Groups: rows / TN, tokens / TM, parts of K. */
 __attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
@@ -288,7 +289,9 @@ kernel void linear_wg_flat(LINEAR_ARGS)
             acc[i / RN][i % RN] += sums[(t * RM * RN + i) * TEAM + member];
 #endif
 
-    store_outputs(&a, acc, token0 + my_token, row0, my_row);
+    UNROLL for (int i = 0; i < RM; i++)
+        UNROLL for (int j = 0; j < RN; j += GLU ? RN : 1)
+            store_sums(&a, &acc[i][j], GLU ? RN : 1, token0 + my_token + i, row0 + MY_ROW(j));
 }
 
 #endif

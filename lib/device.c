@@ -140,6 +140,18 @@ out:
     return st;
 }
 
+fdec_status device_extensions(cl_device_id id, char **text)
+{
+    fdec_status st = FDEC_OK;
+    size_t n = 0;
+    try_cl(clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &n));
+    *text = calloc(1, n + 1);
+    try_alloc(*text);
+    try_cl(clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, n, *text, NULL));
+out:
+    return st;
+}
+
 void device_defines(const struct device *d, char *buf, size_t n)
 {
     snprintf(buf, n, " -DHAVE_PREFETCH=%d -DHAVE_FP64=%d", d->prefetch, d->fp64);

@@ -44,6 +44,9 @@ fdec_status device_query(cl_platform_id platform, cl_device_id id, struct device
 /* Applies FLASHDEC_PRETEND; after the probes. FDEC_E_ARG: a word it does not know. */
 fdec_status device_pretend(struct device *d);
 
+/* What the driver lists as extensions, malloc'ed: probes ask a compiler only what its platform claims to know. */
+fdec_status device_extensions(cl_device_id id, char **text);
+
 /* -D list of the probed capabilities, the same for every program: " -DHAVE_PREFETCH=1 ...". buf of 256 bytes. */
 void device_defines(const struct device *d, char *buf, size_t n);
 

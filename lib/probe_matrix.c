@@ -117,18 +117,6 @@ bool probe_matrix_works(fdec_ctx *ctx, cl_command_queue queue, int dialect, bool
     return right;
 }
 
-static fdec_status extensions_of(cl_device_id id, char **text)
-{
-    fdec_status st = FDEC_OK;
-    size_t n = 0;
-    try_cl(clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &n));
-    *text = calloc(1, n + 1);
-    try_alloc(*text);
-    try_cl(clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, n, *text, NULL));
-out:
-    return st;
-}
-
 fdec_status probe_matrix(fdec_ctx *ctx, struct matrix_unit *unit)
 {
     fdec_status st = FDEC_OK;
@@ -136,7 +124,7 @@ fdec_status probe_matrix(fdec_ctx *ctx, struct matrix_unit *unit)
     char *extensions = NULL;
     cl_command_queue queue = NULL;
     *unit = (struct matrix_unit){0};
-    try_st(extensions_of(ctx->device_id, &extensions));
+    try_st(device_extensions(ctx->device_id, &extensions));
     for (size_t i = 0; i < ARRAY_LEN(dialects) && !unit->dialect; i++) {
         if (!strstr(extensions, dialects[i].extension))
             continue;

@@ -70,16 +70,12 @@ static bool works(fdec_ctx *ctx, int shuffle, int wave)
 
 fdec_status probe_shuffle(fdec_ctx *ctx, int32_t *shuffle)
 {
-    size_t n = 0;
     char *extensions = NULL;
     fdec_status st = FDEC_OK;
     *shuffle = SHUFFLE_NONE;
     if (ctx->device.max_wg < ITEMS)
         return FDEC_OK;
-    try_cl(clGetDeviceInfo(ctx->device_id, CL_DEVICE_EXTENSIONS, 0, NULL, &n));
-    extensions = calloc(1, n + 1);
-    try_alloc(extensions);
-    try_cl(clGetDeviceInfo(ctx->device_id, CL_DEVICE_EXTENSIONS, n, extensions, NULL));
+    try_st(device_extensions(ctx->device_id, &extensions));
     const int asked =
         strstr(extensions, "cl_nv_")    ? SHUFFLE_PTX
         : strstr(extensions, "cl_amd_") ? SHUFFLE_AMD

@@ -14,14 +14,12 @@ static const struct field {
     size_t at, bytes;
     bool later; /* logs of older versions have it not: 0 */
 } fields[] = {
-#define FIELD(kind, name)                                                                                              \
+#define ENTRY(kind, name, later)                                                                                       \
     {                                                                                                                  \
-#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name), false                      \
+#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name), later                      \
     }
-#define LATER(kind, name)                                                                                              \
-    {                                                                                                                  \
-#name, kind, offsetof(struct device, name), sizeof(((struct device *) NULL)->name), true                       \
-    }
+#define FIELD(kind, name) ENTRY(kind, name, false)
+#define LATER(kind, name) ENTRY(kind, name, true)
     FIELD(TEXT, name),
     FIELD(TEXT, vendor),
     FIELD(TEXT, driver),
@@ -49,6 +47,7 @@ static const struct field {
     LATER(INT, matrix),
     LATER(BOOL, matrix_f16),
     LATER(BOOL, matrix_standin),
+#undef ENTRY
 #undef FIELD
 #undef LATER
 };
