@@ -13,7 +13,7 @@
 /* ---- common ------------------------------------------------------------------------------------------------------ */
 
 /* Sizes are 32-bit in the kernels, and steps past the end must not wrap. */
-static const char *common_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes)
+const char *linear_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes)
 {
     const struct linear_problem *l = &p->linear;
     const int64_t limit = 1 << 30;
@@ -28,8 +28,7 @@ static const char *common_reject(const struct problem *p, const struct device *d
     return NULL;
 }
 
-/* A tile of n rows, or panels, that take turns with GLU; of `rows` rows. */
-static const char *tile_reject(const struct problem *p, int n, int rows)
+const char *linear_tile_reject(const struct problem *p, int n, int rows)
 {
     if (p->linear.glu != FDEC_GLU_NONE && n % 2)
         return "gate and up take turns: an odd number parts them";
@@ -43,8 +42,8 @@ const char *linear_stored_reject(const struct problem *p, const struct device *d
 {
     if (p->linear.w_layout != FDEC_W_STORED)
         return "it reads weights as they are stored";
-    const char *why = tile_reject(p, rows, rows);
-    return why ? why : common_reject(p, d, wg, local_bytes);
+    const char *why = linear_tile_reject(p, rows, rows);
+    return why ? why : linear_reject(p, d, wg, local_bytes);
 }
 
 void linear_define(const struct problem *p, char *opt, const char *variant)
@@ -55,12 +54,18 @@ void linear_define(const struct problem *p, char *opt, const char *variant)
 }
 
 /* Launch 0 of all variants is the same for all configurations and weights. */
-static bool prepare_apart(const struct problem *p, int launch, int prepare_wg, char *opt)
+bool linear_prepare_apart(const struct problem *p, int launch, int prepare_wg, char *opt)
 {
     if (launch == 0)
         append(opt, MAX_DEFINES, " -DLINEAR_PREPARE=%d -DX_TYPE=%s -DW_TYPE=f32 -DY_TYPE=f32 -DGLU=0 -DSTATS=0",
                prepare_wg, type_name(p->linear.x_type));
     return launch == 0;
+}
+
+bool linear_wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+{
+    (void) d;
+    return linear_prepare_apart(p, launch, LINEAR_WG_PREPARE, opt);
 }
 
 /* One work-item per output; the local size is small enough for any device. */
@@ -70,30 +75,31 @@ static struct launch element_launch(const struct linear_problem *l, const struct
     return (struct launch){.global = {(size_t) round_up(l->m * l->n, (int64_t) wg)}, .local = {wg}};
 }
 
-/* CPU-like variants read x as f32, and apart in the cache (LINEAR_X_STRIDE) where they read it in more than one pass of
- * `mr` tokens; all read it normalised. */
-struct geometry linear_product(const struct problem *p, int prepare_wg, int mr, struct launch launch)
+/* CPU-like variants read x as f32, and apart in the cache (LINEAR_X_STRIDE) where they read it in more than one pass;
+ * all read it normalised. */
+struct geometry linear_product(const struct problem *p, int prepare_wg, int mr, int side, struct launch launch)
 {
     const struct linear_problem *l = &p->linear;
-    const bool prepared = l->norm || (prepare_wg == 1 && (l->x_type != FDEC_F32 || l->m > mr));
+    const bool prepared = l->norm || (prepare_wg == 1 && (l->x_type != FDEC_F32 || l->m > mr || side > 1));
     const size_t wg = (size_t) prepare_wg;
     const size_t records = (size_t) (l->m * div_up(l->n, STATS_TILE)) * 16; /* an item for each of 16 sums */
+    const int64_t tokens = round_up(l->m, side);
     return (struct geometry){
         .n_launches = l->stats && prepare_wg > 1 ? 3 : 2,
         .first = prepared ? 0 : 1,
-        .prepared = prepared,
-        .launch = {{.global = {(size_t) l->m * wg}, .local = {wg}},
+        .prepared = prepared ? side : 0,
+        .launch = {{.global = {(size_t) (tokens / side) * wg}, .local = {wg}},
                    launch,
                    {.global = {(size_t) round_up((int64_t) records, prepare_wg)}, .local = {wg}}},
         .n_splits = 1,
-        .workspace_bytes = prepared ? (size_t) (l->m * LINEAR_X_STRIDE(l->k)) * sizeof(float) : 0,
+        .workspace_bytes = prepared ? (size_t) (tokens * LINEAR_X_STRIDE(l->k)) * sizeof(float) : 0,
     };
 }
 
 struct geometry linear_split(const struct problem *p, const struct device *d, struct launch launch, int n_splits)
 {
     const struct linear_problem *l = &p->linear;
-    struct geometry g = linear_product(p, LINEAR_WG_PREPARE, 1, launch);
+    struct geometry g = linear_product(p, LINEAR_WG_PREPARE, 1, 1, launch);
     g.n_splits = n_splits;
     if (n_splits > 1) {
         g.n_launches = 3;
@@ -102,282 +108,6 @@ struct geometry linear_split(const struct problem *p, const struct device *d, st
     }
     return g;
 }
-
-/* ---- CPUs: one work-item per group ------------------------------------------------------------------------------- */
-
-enum { VEC_PREPARE_WG = 1, WG_PREPARE_WG = LINEAR_WG_PREPARE };
-
-static bool vec_apart(const struct problem *p, const struct device *d, int launch, char *opt)
-{
-    (void) d;
-    return prepare_apart(p, launch, VEC_PREPARE_WG, opt);
-}
-
-bool linear_wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
-{
-    (void) d;
-    return prepare_apart(p, launch, WG_PREPARE_WG, opt);
-}
-
-/* Enough groups to even out the cores, no more than there are tiles of so many rows, or records. */
-static size_t vec_groups(const struct problem *p, const struct device *d, int rows)
-{
-    const int64_t tiles = div_up(linear_rows(&p->linear), p->linear.stats ? STATS_TILE : rows);
-    return (size_t) MIN(tiles, 16 * (int64_t) MAX(d->compute_units, 1));
-}
-
-/* Vectors of 8 that sums may take, so that all else has registers, too. */
-static int vec_sums(const struct device *d)
-{
-    return d->float_lanes >= 16 ? 48 : 12;
-}
-
-static int vec_width(const struct device *d)
-{
-    return d->float_lanes >= 16 ? 16 : 8;
-}
-
-enum { GEMV_WIDTH, GEMV_NR };
-
-static const char *vec_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return linear_stored_reject(p, d, 1, 0, cfg[GEMV_NR]);
-}
-
-static bool vec_gemv_prune(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return !d->cpu_like || p->linear.m > 4 || cfg[GEMV_WIDTH] != vec_width(d);
-}
-
-static double vec_gemv_expect(const struct problem *p, const struct device *d, int *cfg)
-{
-    cfg[GEMV_WIDTH] = vec_width(d);
-    cfg[GEMV_NR] = 4;
-    if (!d->cpu_like)
-        return 0.02;
-    return p->linear.m == 1 ? 0.95 : 0.3;
-}
-
-static void vec_gemv_define(const struct problem *p, char *opt)
-{
-    linear_define(p, opt, "LINEAR_VEC -DMR=1");
-}
-
-static struct geometry vec_gemv_geometry(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return linear_product(p, VEC_PREPARE_WG, 1,
-                          (struct launch){.global = {vec_groups(p, d, cfg[GEMV_NR])}, .local = {1}});
-}
-
-const struct kernel linear_vec_gemv = {
-    .name = "linear/vec-gemv",
-    .rev = 3,
-    .op = OP_LINEAR,
-    .family = "gemv",
-    .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_vec"},
-    .apart = vec_apart,
-    .params = {[GEMV_WIDTH] = PARAM(WIDTH, 8, 16), [GEMV_NR] = PARAM(NR, 1, 2, 4, 8)},
-    .reject = vec_gemv_reject,
-    .prune = vec_gemv_prune,
-    .expect = vec_gemv_expect,
-    .define = vec_gemv_define,
-    .geometry = vec_gemv_geometry,
-};
-
-enum { FLAT_WIDTH, FLAT_MR, FLAT_NR };
-
-static const char *vec_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (cfg[FLAT_MR] * cfg[FLAT_NR] > 24)
-        return "more sums than registers";
-    return linear_stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
-}
-
-static bool vec_flat_prune(const struct problem *p, const struct device *d, const int *cfg)
-{
-    const int sums = cfg[FLAT_MR] * cfg[FLAT_NR] * cfg[FLAT_WIDTH] / 8;
-    return !d->cpu_like || cfg[FLAT_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
-           (cfg[FLAT_MR] > p->linear.m && p->linear.m > 1);
-}
-
-static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
-{
-    const fdec_type t = p->linear.w_type;
-    const bool wide = d->float_lanes >= 16, even = p->linear.stats || p->linear.glu != FDEC_GLU_NONE;
-    cfg[FLAT_WIDTH] = vec_width(d);
-    if (wide && t != FDEC_F32 && p->linear.m <= 8) { /* one pass, nothing widened: what is taken apart is for many */
-        cfg[FLAT_MR] = 8;
-        cfg[FLAT_NR] = even || (p->linear.m > 4 && type_block(t) > 1 && t != FDEC_Q8_0) ? 2 : 3;
-    } else if (wide) {
-        cfg[FLAT_MR] = even || t != FDEC_F32 ? 6 : 4;
-        cfg[FLAT_NR] = even || t != FDEC_F32 ? 4 : 6;
-    } else {
-        cfg[FLAT_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
-        cfg[FLAT_NR] = even ? 2 : 3;
-    }
-    if (!d->cpu_like)
-        return 0.02;
-    return p->linear.m <= 64 ? 0.8 : 0.7;
-}
-
-static void vec_flat_define(const struct problem *p, char *opt)
-{
-    linear_define(p, opt, "LINEAR_VEC");
-}
-
-static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
-{
-    const struct launch all = {.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}};
-    return linear_product(p, VEC_PREPARE_WG, cfg[FLAT_MR], all);
-}
-
-const struct kernel linear_vec_flat = {
-    .name = "linear/vec-flat",
-    .rev = 3,
-    .op = OP_LINEAR,
-    .family = "flat",
-    .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_vec"},
-    .apart = vec_apart,
-    .params = {[FLAT_WIDTH] = PARAM(WIDTH, 8, 16),
-               [FLAT_MR] = PARAM(MR, 2, 3, 4, 6, 8),
-               [FLAT_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
-    .reject = vec_flat_reject,
-    .prune = vec_flat_prune,
-    .expect = vec_flat_expect,
-    .define = vec_flat_define,
-    .geometry = vec_flat_geometry,
-};
-
-/* ---- CPUs: panels ------------------------------------------------------------------------------------------------ */
-
-enum { PANEL_MR, PANEL_NV, PANEL_KT, PANEL_DIRECT };
-
-static const char *panel_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (cfg[PANEL_MR] * cfg[PANEL_NV] > 24)
-        return "more sums than registers";
-    const char *why = tile_reject(p, cfg[PANEL_NV], PANEL_ROWS * cfg[PANEL_NV]);
-    return why ? why : common_reject(p, d, 1, 0);
-}
-
-/* Tokens are divided as well where the rows alone are too few tiles, but W is widened once more for each part. */
-static struct geometry panel_geometry(const struct problem *p, const struct device *d, const int *cfg)
-{
-    const size_t tiles = vec_groups(p, d, PANEL_ROWS * cfg[PANEL_NV]);
-    const int64_t most = p->linear.stats ? 1 : div_up(p->linear.m, 16 * cfg[PANEL_MR]);
-    const int64_t wish = 8 * (int64_t) MAX(d->compute_units, 1) / (int64_t) tiles;
-    const struct launch all = {.global = {tiles, (size_t) MAX(1, MIN(most, wish))}, .local = {1, 1}};
-    return linear_product(p, VEC_PREPARE_WG, cfg[PANEL_MR], all);
-}
-
-static bool panel_prune(const struct problem *p, const struct device *d, const int *cfg)
-{
-    const int sums = 2 * cfg[PANEL_MR] * cfg[PANEL_NV];
-    return !d->cpu_like || sums > vec_sums(d) || 3 * sums < vec_sums(d) ||
-           (cfg[PANEL_MR] > p->linear.m && p->linear.m > 1);
-}
-
-static const char *vec_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (p->linear.w_layout != FDEC_W_STORED)
-        return "it reads weights as they are stored";
-    return panel_reject(p, d, cfg);
-}
-
-static bool vec_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return panel_prune(p, d, cfg) || p->linear.m < 8;
-}
-
-static double vec_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
-{
-    const bool wide = d->float_lanes >= 16;
-    cfg[PANEL_MR] = wide ? 8 : p->linear.glu != FDEC_GLU_NONE ? 3 : 6;
-    cfg[PANEL_NV] = wide || p->linear.glu != FDEC_GLU_NONE ? 2 : 1;
-    cfg[PANEL_KT] = 256;
-    return d->cpu_like ? 0.9 * (double) p->linear.m / (double) (p->linear.m + 24) : 0.02;
-}
-
-static void vec_gemm_define(const struct problem *p, char *opt)
-{
-    linear_define(p, opt, "LINEAR_PANEL -DDIRECT=0 -DWIDTH=16");
-}
-
-const struct kernel linear_vec_gemm = {
-    .name = "linear/vec-gemm",
-    .rev = 3,
-    .op = OP_LINEAR,
-    .family = "gemm",
-    .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_panel"},
-    .apart = vec_apart,
-    .params = {[PANEL_MR] = PARAM(MR, 3, 4, 6, 8), [PANEL_NV] = PARAM(NV, 1, 2, 3, 4), [PANEL_KT] = PARAM(KT, 256)},
-    .reject = vec_gemm_reject,
-    .prune = vec_gemm_prune,
-    .expect = vec_gemm_expect,
-    .define = vec_gemm_define,
-    .geometry = panel_geometry,
-};
-
-static const char *vec_panel_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (p->linear.w_layout != FDEC_W_PACKED)
-        return "it reads packed weights";
-    if (!linear_packs(&p->linear))
-        return "weights of this type are not packed";
-    return panel_reject(p, d, cfg);
-}
-
-static bool vec_panel_prune(const struct problem *p, const struct device *d, const int *cfg)
-{
-    return panel_prune(p, d, cfg) || (p->linear.w_type == FDEC_F32 && !cfg[PANEL_DIRECT]) ||
-           (p->linear.m <= cfg[PANEL_MR] && !cfg[PANEL_DIRECT]);
-}
-
-static double vec_panel_expect(const struct problem *p, const struct device *d, int *cfg)
-{
-    const struct linear_problem *l = &p->linear;
-    const bool wide = d->float_lanes >= 16, pairs = l->glu != FDEC_GLU_NONE, blocks = type_block(l->w_type) > 1;
-    if (wide && (l->w_type == FDEC_F32 || (blocks && l->m <= 2))) {
-        cfg[PANEL_MR] = blocks ? 2 : 4;
-        cfg[PANEL_NV] = 4;
-    } else if (wide) { /* what is taken apart is for many tokens */
-        cfg[PANEL_MR] = pairs ? 4 : 8;
-        cfg[PANEL_NV] = pairs ? 2 : 1;
-    } else {
-        cfg[PANEL_MR] = l->m <= 2 ? 2 : pairs || l->m <= 3 ? 3 : 6;
-        cfg[PANEL_NV] = pairs || l->m <= 3 ? 2 : 1;
-    }
-    cfg[PANEL_KT] = wide ? 1024 : 256;
-    cfg[PANEL_DIRECT] = wide || l->w_type == FDEC_F32 || l->m <= cfg[PANEL_MR];
-    return d->cpu_like ? 0.9 : 0.02;
-}
-
-static void vec_panel_define(const struct problem *p, char *opt)
-{
-    linear_define(p, opt, "LINEAR_PANEL -DPACKED -DWIDTH=16");
-}
-
-const struct kernel linear_vec_panel = {
-    .name = "linear/vec-panel",
-    .rev = 2,
-    .op = OP_LINEAR,
-    .family = "flat",
-    .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_panel"},
-    .apart = vec_apart,
-    .params = {[PANEL_MR] = PARAM(MR, 2, 3, 4, 6, 8),
-               [PANEL_NV] = PARAM(NV, 1, 2, 3, 4),
-               [PANEL_KT] = PARAM(KT, 256, 1024),
-               [PANEL_DIRECT] = PARAM(DIRECT, 0, 1)},
-    .reject = vec_panel_reject,
-    .prune = vec_panel_prune,
-    .expect = vec_panel_expect,
-    .define = vec_panel_define,
-    .geometry = panel_geometry,
-};
 
 /* ---- GPUs: work-groups ------------------------------------------------------------------------------------------- */
 
@@ -415,7 +145,7 @@ static struct geometry wg_gemv_geometry(const struct problem *p, const struct de
 {
     (void) d;
     const size_t groups = (size_t) div_up(linear_rows(&p->linear), cfg[WGV_NR]), wg = (size_t) cfg[WGV_WG];
-    return linear_product(p, WG_PREPARE_WG, 1, (struct launch){.global = {groups * wg}, .local = {wg}});
+    return linear_product(p, LINEAR_WG_PREPARE, 1, 1, (struct launch){.global = {groups * wg}, .local = {wg}});
 }
 
 const struct kernel linear_wg_gemv = {
@@ -567,7 +297,7 @@ static struct geometry wg_gemm_geometry(const struct problem *p, const struct de
     (void) d;
     const size_t rows = (size_t) div_up(linear_rows(&p->linear), cfg[TILE_TILE]);
     const size_t tokens = (size_t) div_up(p->linear.m, cfg[TILE_TILE]), wg = tile_items(cfg);
-    return linear_product(p, WG_PREPARE_WG, 1, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
+    return linear_product(p, LINEAR_WG_PREPARE, 1, 1, (struct launch){.global = {rows * wg, tokens}, .local = {wg, 1}});
 }
 
 const struct kernel linear_wg_gemm = {

@@ -12,7 +12,8 @@
  *
  * One program holds one variant, named by a macro that linear.c defines with the variant's parameters:
  *   LINEAR_VEC    linear_vec.cl    CPUs: dot products of vectors along K
- *   LINEAR_PANEL  linear_panel.cl  CPUs: outer products with panels of 16 rows, packed once, or tile by tile
+ *   LINEAR_TOKENS linear_tokens.cl CPUs: tokens side by side in a vector
+ *   LINEAR_PANEL  linear_panel.cl  CPUs: outer products with panels of 16 rows, packed once
  *   LINEAR_WG_*   linear_wg.cl     GPUs
  *   LINEAR_MMA    linear_mma.cl    GPUs with a matrix unit
  *   LINEAR_PREPARE                 launch 0 of all of these, with its work-items
@@ -21,7 +22,7 @@
  * STATS 1: records of each tile of 256 columns of y as well. On CPUs by the work-item that has just made them, which
  * takes whole tiles of 256 rows; on GPUs by linear_after.
  *
- * Work: [M, LINEAR_X_STRIDE(K)] f32 of x where x is prepared (linear_prepare: converted, normalised), then n_splits
+ * Work: x in f32 where it is prepared (linear_prepare: converted, normalised, laid out as linear.h says), then n_splits
  * [M, rows] f32. */
 #define EXP_WIDTH 1
 #include "exp.h"
@@ -150,7 +151,7 @@ INLINE global const W_T *w_row_of(const struct args *a, int row)
     return weights_of(a, p.part) + (size_t) p.row * W_UNITS((size_t) a->k);
 }
 
-/* Of what the product reads. */
+/* Of what the product reads; not where tokens lie side by side. */
 INLINE global const float *x_row_of(const struct args *a, int token)
 {
     const size_t t = min(token, a->m - 1);
@@ -213,7 +214,11 @@ INLINE void finish(const struct args *a, const float *sums, int n, int token, in
 #endif
 }
 
-#if STATS && (defined(LINEAR_VEC) || defined(LINEAR_PANEL))
+#if defined(LINEAR_VEC) || defined(LINEAR_TOKENS) || defined(LINEAR_PANEL)
+#define LINEAR_CPU
+#endif
+
+#if STATS && defined(LINEAR_CPU)
 /* The records of the tiles first..last-1 of every row of y, all of which this work-item has written. */
 INLINE void write_stats(const struct args *a, int first, int last)
 {
@@ -229,65 +234,114 @@ INLINE void write_stats(const struct args *a, int first, int last)
 }
 #endif
 
-#if defined(LINEAR_VEC) || defined(LINEAR_PANEL)
-/* The items first..last-1 of n that this group takes: contiguous, none empty, as even as can be. */
-INLINE int share_of(int n, size_t group, size_t groups)
+#ifdef LINEAR_CPU
+/* The first of n items that part number `part` of `parts` takes: contiguous, none empty, as even as can be. */
+INLINE int share_of(int n, size_t part, size_t parts)
 {
-    return (int) ((ulong) n * group / groups);
+    return (int) ((ulong) n * part / parts);
 }
 
-/* Tiles that groups take together: those of a record. */
+/* Tiles of so many rows that groups take together, a unit: those of a record. */
 #if STATS
 #define TILES_TOGETHER(rows) (STATS_TILE / (rows))
 #else
 #define TILES_TOGETHER(rows) 1
 #endif
+
+/* The units, and the tiles in them, of this group; `all`: tiles of so many rows there are. */
+struct share {
+    int first_unit, end_unit, first, end;
+};
+
+INLINE struct share share_of_group(int all, int rows)
+{
+    struct share s;
+    const int together = TILES_TOGETHER(rows), units = (all + together - 1) / together;
+    s.first_unit = share_of(units, get_group_id(0), get_num_groups(0));
+    s.end_unit = share_of(units, get_group_id(0) + 1, get_num_groups(0));
+    s.first = s.first_unit * together;
+    s.end = min(s.end_unit * together, all);
+    return s;
+}
 #endif
 
 /* ---- x ----------------------------------------------------------------------------------------------------------- */
 
 #ifdef LINEAR_PREPARE
-/* work[t] = x[t], or x[t] / sqrt(mean(x[t]^2) + eps) * norm: a group per token. */
+typedef float4 float4_any __attribute__((aligned(4))); /* one load where PoCL's vload4 is four */
+#define FOUR_f32(p)   (*(global const float4_any *) (p))
+#define FOUR_f16(p)   (float4) (GET_f16(p), GET_f16((p) + 1), GET_f16((p) + 2), GET_f16((p) + 3))
+#define FOUR_bf16(p)  (float4) (GET_bf16(p), GET_bf16((p) + 1), GET_bf16((p) + 2), GET_bf16((p) + 3))
+#define FOUR(type, p) PASTE(FOUR_, type)(p)
+
+/* 1 / sqrt(mean(x^2) + eps) of a row, the same in all items of the group. */
+INLINE float norm_factor(const struct args *a, global const X_T *x, int item, local float *part)
+{
+    float sum[16] = {0.0f};
+    const int whole = a->k / 16 * 16;
+    for (int i = item * 16; i < whole; i += LINEAR_PREPARE * 16)
+        UNROLL for (int l = 0; l < 16; l++) {
+            const float v = GET(X_TYPE, x + i + l);
+            sum[l] = fma(v, v, sum[l]);
+        }
+    for (int i = whole + item; i < a->k; i += LINEAR_PREPARE) {
+        const float v = GET(X_TYPE, x + i);
+        sum[0] = fma(v, v, sum[0]);
+    }
+    UNROLL for (int step = 8; step > 0; step /= 2)
+        UNROLL for (int l = 0; l < step; l++)
+            sum[l] += sum[l + step];
+#if LINEAR_PREPARE > 1
+    float total = 0.0f;
+    barrier(CLK_LOCAL_MEM_FENCE); /* the token before has been read */
+    part[item] = sum[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    ROLL for (int i = 0; i < LINEAR_PREPARE; i++)
+        total += part[i];
+#else
+    const float total = sum[0]; /* a barrier would part the loops of a CPU's kernel, and leave them slow */
+#endif
+    return 1.0f / sqrt(total / a->k + a->eps);
+}
+
+/* work = x, prepared: a group for the tokens that lie side by side. */
 __attribute__((reqd_work_group_size(LINEAR_PREPARE, 1, 1)))
 kernel void linear_prepare(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     local float part[LINEAR_PREPARE];
-    const int item = get_local_id(0);
-    global const X_T *x = a.x + get_group_id(0) * (size_t) a.k;
-    global float *to = a.work + get_group_id(0) * (size_t) LINEAR_X_STRIDE(a.k);
-    float factor = 1.0f;
-    if (a.norm) {
-        float sum[16] = {0.0f};
-        const int whole = a.k / 16 * 16;
-        for (int i = item * 16; i < whole; i += LINEAR_PREPARE * 16)
-            UNROLL for (int l = 0; l < 16; l++) {
-                const float v = GET(X_TYPE, x + i + l);
-                sum[l] = fma(v, v, sum[l]);
-            }
-        for (int i = whole + item; i < a.k; i += LINEAR_PREPARE) {
-            const float v = GET(X_TYPE, x + i);
-            sum[0] = fma(v, v, sum[0]);
+    const int item = get_local_id(0), side = a.prepared, first = (int) get_group_id(0) * side;
+    const int tokens = min(side, a.m - first), whole = a.k / 4 * 4;
+    global const X_T *x = a.x + (size_t) first * a.k;
+    global float *to = a.work + (size_t) first * LINEAR_X_STRIDE(a.k);
+    float factor[LINEAR_MAX_SIDE];
+    for (int t = 0; t < tokens; t++)
+        factor[t] = a.norm ? norm_factor(&a, x + (size_t) t * a.k, item, part) : 1.0f;
+    for (int i = item * 4; i < whole; i += LINEAR_PREPARE * 4)
+        for (int t = 0; t < side; t++) {
+            float4 v = FOUR(X_TYPE, x + (size_t) min(t, tokens - 1) * a.k + i);
+            if (a.norm)
+                v = v * factor[t] * FOUR_f32(a.norm + i);
+            *(global float4_any *) (to + i * side + t * 4) = t < tokens ? v : 0.0f;
         }
-        UNROLL for (int step = 8; step > 0; step /= 2)
-            UNROLL for (int l = 0; l < step; l++)
-                sum[l] += sum[l + step];
-        part[item] = sum[0];
-        barrier(CLK_LOCAL_MEM_FENCE);
-        float total = 0.0f;
-        ROLL for (int i = 0; i < LINEAR_PREPARE; i++)
-            total += part[i];
-        factor = 1.0f / sqrt(total / a.k + a.eps);
-    }
-    for (int i = item; i < a.k; i += LINEAR_PREPARE) {
-        const float v = GET(X_TYPE, x + i);
-        to[i] = a.norm ? v * factor * a.norm[i] : v;
+    for (int i = item; whole < a.k && i < 4 * side; i += LINEAR_PREPARE) {
+        const int t = i / 4, column = whole + i % 4;
+        float v = 0.0f;
+        if (t < tokens && column < a.k) {
+            v = GET(X_TYPE, x + (size_t) t * a.k + column);
+            if (a.norm)
+                v = v * factor[t] * a.norm[column];
+        }
+        to[whole * side + i] = v;
     }
 }
 #endif
 
 #ifdef LINEAR_VEC
 #include "linear_vec.cl"
+#endif
+#ifdef LINEAR_TOKENS
+#include "linear_tokens.cl"
 #endif
 #ifdef LINEAR_PANEL
 #include "linear_panel.cl"

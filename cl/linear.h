@@ -10,6 +10,10 @@
  * few sets of a cache, with those of W, and push each other out of it. */
 #define LINEAR_X_STRIDE(k) ((((k) + 15) / 16 | 1) * 16)
 
+/* x in `work`: `side` tokens side by side, [ceil(M / side)][LINEAR_X_STRIDE(K) / 4][side][4]; tokens past M, and the
+ * columns from K to the next multiple of 4, are 0. side = 1: rows. */
+#define LINEAR_MAX_SIDE 4
+
 #define LINEAR_WG_PREPARE 64 /* work-items of a GPU's linear_prepare and linear_after */
 
 /* Teams of a group of linear_wg_flat, of `team` items each: few outputs leave a GPU's compute unit without enough items
@@ -40,7 +44,7 @@
     X(i32, n2)       /* rows of w2; 0 with GLU */ \
     X(i32, n3) \
     X(i32, k) \
-    X(i32, prepared) /* 1: the product reads x in work: [M, LINEAR_X_STRIDE(K)] f32 */ \
+    X(i32, prepared) /* tokens side by side in work, from where the product then reads x in f32; 0: it reads x */ \
     X(i32, n_splits) /* geometry.n_splits: parts of K */ \
     X(f32, eps) \
     X(f32, scale) \

@@ -6,8 +6,8 @@
  * dealt out evenly over as few passes as MR allows. A tile is left every KT columns, while it is in a near cache;
  * the sums wait in private memory, and each pass prefetches its share of the next tile.
  *
- * PACKED: W lies in panels (panel.h). DIRECT 1: each pass reads them as they are; 0: KT columns at a time are converted
- * into private memory once for all passes. Not PACKED: they are transposed there, 16 x 16 at a time. */
+ * W lies in panels (panel.h). DIRECT 1: each pass reads them as they are; 0: KT columns at a time are converted into
+ * private memory once for all passes. */
 #include "panel.h"
 
 #define PASSES 16
@@ -27,7 +27,6 @@ INLINE struct place place_of_panel(const struct args *a, int panel)
 
 /* ---- what is read ------------------------------------------------------------------------------------------------ */
 
-#ifdef PACKED
 #define PANEL_UNITS(k) PASTE(PANEL_UNITS_, W_TYPE)(k)
 
 /* Column c of the panel at p; of blocks: quants_ of a block, times its scales. */
@@ -67,37 +66,6 @@ INLINE void column_pair_q4_0(global const uchar *block, int c, float16 *low, flo
 }
 #define COLUMN_PAIR(block, c, low, high) PASTE(column_pair_, W_TYPE)(block, c, low, high)
 #endif
-#endif
-
-#if !defined(PACKED)
-/* The address of an element is 4 bits of row, then 4 of column. A round rotates it by one bit; four swap the halves. */
-INLINE void transpose16(float16 v[16])
-{
-    UNROLL for (int round = 0; round < 4; round++) {
-        float16 turned[16];
-        UNROLL for (int i = 0; i < 8; i++) {
-            turned[2 * i].even = v[i].lo;
-            turned[2 * i].odd = v[i + 8].lo;
-            turned[2 * i + 1].even = v[i].hi;
-            turned[2 * i + 1].odd = v[i + 8].hi;
-        }
-        UNROLL for (int i = 0; i < 16; i++)
-            v[i] = turned[i];
-    }
-}
-
-/* 16 elements of a row from column k0 on, a multiple of 16. */
-#if IS_F32(W_TYPE)
-#define ROW_PIECE(row, k0) (*(global const float16_any *) ((row) + (k0)))
-#else
-#define ROW_PIECE(row, k0) PASTE(load_, W_TYPE)(row, (k0) / 16, 0)
-#endif
-
-INLINE global const W_T *row_of_panel(const struct args *a, struct place p, int r)
-{
-    return weights_of(a, p.part) + (size_t) min(p.row + r, rows_of(a, p.part) - 1) * W_UNITS((size_t) a->k);
-}
-#endif
 
 #if !DIRECT
 /* wide[c][v] = column k0 + c of panel first + v, for c < columns. Panels past the last repeat it. */
@@ -105,7 +73,6 @@ INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0,
 {
     ROLL for (int v = 0; v < NV; v++) {
         const int panel = min(first + v, all_panels(a) - 1);
-#ifdef PACKED
         global const W_T *at = a->w + (size_t) panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) k0);
 #if IS_BLOCKS
         ROLL for (int b = 0; b < columns; b += 32, at += PANEL_UNITS(32)) {
@@ -121,39 +88,14 @@ INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0,
         for (int c = 0; c < columns; c++)
             wide[c][v] = PASTE(column_, W_TYPE)(at, c);
 #endif
-#else
-        const struct place p = place_of_panel(a, panel);
-        const int whole = columns / 16 * 16;
-        for (int c = 0; c < whole; c += 16) {
-            float16 rows[16], block[16];
-            ROLL for (int r = 0; r < 16; r++)
-                rows[r] = ROW_PIECE(row_of_panel(a, p, r), k0 + c);
-            UNROLL for (int i = 0; i < 16; i++)
-                block[i] = rows[i];
-            transpose16(block);
-            UNROLL for (int i = 0; i < 16; i++)
-                wide[c + i][v] = block[i];
-        }
-#if !IS_BLOCKS
-        ROLL for (int c = whole; c < columns; c++)
-            ROLL for (int r = 0; r < 16; r++)
-                ((float *) &wide[c][v])[r] = GET(W_TYPE, row_of_panel(a, p, r) + k0 + c);
-#endif
-#endif
     }
 }
 #endif
 
 /* ---- prefetch: the lines of the next tile, dealt out over the columns of all passes ------------------------------ */
 
-/* Streams: packed one per panel, else one per row. */
-#ifdef PACKED
-#define STREAMS NV
+/* A stream per panel. */
 #define STREAM_BYTES(columns) (PANEL_UNITS(columns) * (int) sizeof(W_T))
-#else
-#define STREAMS (16 * NV)
-#define STREAM_BYTES(columns) (W_UNITS(columns) * (int) sizeof(W_T))
-#endif
 
 /* Columns between two questions. */
 #define ASK_COLUMNS (IS_BLOCKS ? 8 : 4)
@@ -167,13 +109,8 @@ struct cursor {
 
 INLINE size_t stream_at(const struct args *a, const struct cursor *c)
 {
-#ifdef PACKED
     const size_t panel = min(c->panel + c->stream, all_panels(a) - 1);
     return (size_t) (a->w + panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) c->k0));
-#else
-    const struct place p = place_of_panel(a, min(c->panel + c->stream / 16, all_panels(a) - 1));
-    return (size_t) (row_of_panel(a, p, c->stream % 16) + W_UNITS((size_t) c->k0));
-#endif
 }
 
 INLINE struct cursor cursor_at(const struct args *a, int panel, int k0, int columns, int steps)
@@ -181,7 +118,7 @@ INLINE struct cursor cursor_at(const struct args *a, int panel, int k0, int colu
     struct cursor c;
     c.panel = panel, c.k0 = k0;
     c.n_lines = c.left = (STREAM_BYTES(columns) + 63) / 64;
-    c.stream = 0, c.credit = 0, c.lines = STREAMS * c.n_lines, c.steps = steps;
+    c.stream = 0, c.credit = 0, c.lines = NV * c.n_lines, c.steps = steps;
     c.line = stream_at(a, &c);
     return c;
 }
@@ -192,7 +129,7 @@ INLINE void ask(const struct args *a, struct cursor *c)
     for (c->credit += c->lines; c->credit >= c->steps && c->left; c->credit -= c->steps) {
         __builtin_prefetch((const void *) c->line, 0, 2);
         c->line += 64;
-        if (--c->left == 0 && ++c->stream < STREAMS) {
+        if (--c->left == 0 && ++c->stream < NV) {
             c->line = stream_at(a, c);
             c->left = c->n_lines;
         }
@@ -394,16 +331,14 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void linear_panel(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    const int tiles = (all_panels(&a) + NV - 1) / NV, blocks = (a.m + MR - 1) / MR;
-    const int together = TILES_TOGETHER(PANEL_ROWS * NV), units = (tiles + together - 1) / together;
-    const int first = share_of(units, get_group_id(0), get_num_groups(0));
-    const int last = share_of(units, get_group_id(0) + 1, get_num_groups(0));
+    const int blocks = (a.m + MR - 1) / MR;
+    const struct share s = share_of_group((all_panels(&a) + NV - 1) / NV, PANEL_ROWS * NV);
     const int from = MR * share_of(blocks, get_group_id(1), get_num_groups(1));
     const int to = min(MR * share_of(blocks, get_group_id(1) + 1, get_num_groups(1)), a.m);
     for (int m0 = from; m0 < to; m0 += MR * PASSES)
-        for (int tile = first * together; tile < min(last * together, tiles); tile++)
+        for (int tile = s.first; tile < s.end; tile++)
             tile_of(&a, tile * NV, m0, min(to - m0, MR * PASSES));
 #if STATS
-    write_stats(&a, first, last); /* there is one part of the tokens */
+    write_stats(&a, s.first_unit, s.end_unit); /* there is one part of the tokens */
 #endif
 }

@@ -4,19 +4,11 @@
  * One work-item per group, a contiguous run of row tiles per group. A tile is NR rows; MR tokens at a time have MR*NR
  * vectors of sums in registers, along K, and one horizontal sum each at the end: each vector of W is loaded (converted,
  * dequantised) once for MR tokens, each vector of x once for NR rows. Tokens are dealt out evenly over as few passes as
- * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. With more
- * than one pass a tile of W is left column-wise while it is in a near cache; the sums of the passes wait in private
- * memory, and every pass prefetches its share of the next tile. With MR < 8 what is not float32 is widened into private
- * memory there, once for all passes: f16 and bf16 by the first of them. With MR = 1 it is the GEMV.
+ * MR allows, and there is code for every number of tokens up to MR, so that no token is computed in vain. Every pass
+ * prefetches its share of the next tile. For few tokens: each pass reads x and W from the second cache again. With
+ * MR = 1 it is the GEMV.
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
-#if MR > 1 && MR < 8 && !IS_F32(W_TYPE)
-#define WIDENS 1 /* with more than one pass; eight tokens at a time are enough for what each takes apart */
-#else
-#define WIDENS 0
-#endif
-#define PASSES 16    /* MR*PASSES tokens use a tile of W before it is left */
-#define KT 4096      /* the most columns of a tile, where there is more than one pass */
 
 /* Columns whose arithmetic is one piece without a branch; as many of them as a cache line has, whose next are asked for
  * at a time. */
@@ -77,21 +69,6 @@ struct ahead {
     int every;
 };
 
-/* Rows of a tile: as they lie in memory, and room for KT columns of them, from k0 on, in private memory as float32. */
-struct rows {
-    global const W_T *at[NR];
-    float *wide; /* [NR][KT] */
-    int k0;
-};
-
-/* Where W is read: from its rows; from its rows, which are widened on the way; wide. */
-enum source { ROWS, WIDENING, WIDE };
-
-INLINE vec *wide_at(const struct rows *w, int r, int i)
-{
-    return (vec *) (w->wide + r * KT + i - w->k0);
-}
-
 /* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on, of which wv are the rows'. */
 INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_row, const vec *wv, int i)
 {
@@ -120,13 +97,14 @@ INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_
 #define ELEMENT(s, q, g, v) PASTE(element_, W_TYPE)(s, q, g, v)
 #define SCALES(block, s)    PASTE(scales_, W_TYPE)(block, s)
 
-/* A block of each row. */
-INLINE void add_blocks(const int tokens, vec *acc, global const float *const *x_row, const struct rows *w, int i)
+/* acc[t][r] += x_row[t] . row r over the block of columns from i on. */
+INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row,
+                     global const W_T *const *w_row, int i)
 {
     global const uchar *block[NR];
     struct quant_scales scales[NR];
     UNROLL for (int r = 0; r < NR; r++) {
-        block[r] = w->at[r] + W_UNITS((uint) i);
+        block[r] = w_row[r] + W_UNITS((uint) i);
         SCALES(block[r], &scales[r]);
     }
 #if MR == 1 && PASTE(IS_SCALED_, W_TYPE)
@@ -149,70 +127,38 @@ INLINE void add_blocks(const int tokens, vec *acc, global const float *const *x_
 #endif
 }
 
-/* Columns k0..k1-1 of all rows to private memory. */
-INLINE void widen(const struct rows *w, int k0, int k1)
-{
-    ROLL for (int r = 0; r < NR; r++)
-        ROLL for (int i = k0; i < k1; i += W_BLOCK) {
-            global const uchar *block = w->at[r] + W_UNITS((uint) i);
-            struct quant_scales scales;
-            SCALES(block, &scales);
-            ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++)
-                UNROLL for (int v = 0; v < GROUP_VECS; v++)
-                    *wide_at(w, r, i + g * 64 + v * WIDTH) = ELEMENT(&scales, WHOLE(block, g, v), g, v);
-        }
-}
-
-/* acc[t][r] += x_row[t] . row r over the block of columns from i on. */
-INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
-                     const struct rows *w, int i)
-{
-    if (source == ROWS)
-        add_blocks(tokens, acc, x_row, w, i);
-    else
-        ROLL for (int part = i; part < i + W_BLOCK; part += 32)
-            UNROLL for (int v = 0; v < 32; v += WIDTH) {
-                vec wv[NR];
-                UNROLL for (int r = 0; r < NR; r++)
-                    wv[r] = *wide_at(w, r, part + v);
-                add_vector(tokens, acc, x_row, wv, part + v);
-            }
-}
 #else
-/* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on. */
-INLINE void add_step(const int tokens, const enum source source, vec *acc, global const float *const *x_row,
-                     const struct rows *w, int i)
+/* The same over the WIDTH columns from i on. */
+INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row,
+                     global const W_T *const *w_row, int i)
 {
     vec wv[NR];
-    UNROLL for (int r = 0; r < NR; r++) {
-        wv[r] = source == WIDE ? *wide_at(w, r, i) : W_VEC(w->at[r], i);
-        if (source == WIDENING)
-            *wide_at(w, r, i) = wv[r];
-    }
+    UNROLL for (int r = 0; r < NR; r++)
+        wv[r] = W_VEC(w_row[r], i);
     add_vector(tokens, acc, x_row, wv, i);
 }
 #endif
 
-/* sums[t][r] += x_row[t] . row r over the columns k0..k1-1, a multiple of COLUMNS, for t < tokens. */
-INLINE void add_dots(const int tokens, const enum source source, vec *sums, global const float *const *x_row,
-                     const struct rows *w, int k0, int k1, struct ahead ahead)
+/* sums[t][r] = x_row[t] . row r over the first `columns` columns, a multiple of COLUMNS, for t < tokens. */
+INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_row, global const W_T *const *w_row,
+                     int columns, struct ahead ahead)
 {
     vec acc[MR * NR];
     UNROLL for (int i = 0; i < MR * NR; i++)
-        acc[i] = k0 ? sums[i] : (vec) 0.0f;
+        acc[i] = (vec) 0.0f;
     int wait = ahead.every;
-    for (int i = k0; i < k1; i += COLUMNS) {
+    for (int i = 0; i < columns; i += COLUMNS) {
 #if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int l = 0; l < LINES; l++)
                 UNROLL for (int r = 0; r < NR; r++)
-                    __builtin_prefetch((const uchar *) (size_t) (w->at[r] + ahead.at) + l * 64, 0, 2);
+                    __builtin_prefetch((const uchar *) (size_t) (w_row[r] + ahead.at) + l * 64, 0, 2);
             ahead.at += W_UNITS(COLUMNS);
             wait = ahead.every;
         }
 #endif
         STEPS_LOOP for (int step = 0; step < LINE_STEPS; step++)
-            add_step(tokens, source, acc, x_row, w, i + step * STEP);
+            add_step(tokens, acc, x_row, w_row, i + step * STEP);
     }
     UNROLL for (int i = 0; i < MR * NR; i++)
         if (i < tokens * NR)
@@ -244,71 +190,28 @@ INLINE void add_rest(const struct args *a, int tile, int m0, int tokens, vec *su
     }
 }
 
-/* Of several passes none has less than half of MR. */
-INLINE void add_dots_of(int tokens, const enum source source, vec *sums, global const float *const *x_row,
-                        const struct rows *w, int k0, int k1, struct ahead ahead)
+/* The tokens m0 .. m0 + tokens - 1 of one tile. */
+INLINE void pass_of(const struct args *a, int tile, int m0, int tokens, struct ahead ahead)
 {
+    const int whole = a->k / COLUMNS * COLUMNS;
+    vec sums[MR * NR];
+    global const W_T *w_row[NR];
+    global const float *x_row[MR];
+    UNROLL for (int r = 0; r < NR; r++)
+        w_row[r] = w_row_of(a, tile * NR + r);
+    UNROLL for (int t = 0; t < MR; t++)
+        x_row[t] = x_row_of(a, m0 + t);
     switch (tokens) {
-#define CASE(n) \
-    case n: \
-        if (source == ROWS || 2 * n >= MR) \
-            add_dots(n, source, sums, x_row, w, k0, k1, ahead); \
-        break;
+#define CASE(n) case n: add_dots(n, sums, x_row, w_row, whole, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
     }
-}
-
-/* One tile for the tokens m0 .. m0 + n_tokens - 1, in `passes`. is_last: this group has no tile after it. */
-INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool is_last)
-{
-    vec sums[PASSES * MR * NR];
-    struct rows w;
-    const int passes = (n_tokens + MR - 1) / MR, k = a->k;
-    const bool is_wide = WIDENS && passes > 1;
-    const int tiles = passes == 1 ? 1 : (k + KT - 1) / KT, kt = ((k + tiles - 1) / tiles + 255) / 256 * 256; /* even */
-#if WIDENS
-    vec wide[NR * (KT / WIDTH)];
-    w.wide = (float *) wide;
-#endif
-    UNROLL for (int r = 0; r < NR; r++)
-        w.at[r] = w_row_of(a, tile * NR + r);
-    for (int k0 = 0; k0 < k; k0 += kt) {
-        const int k1 = min(k - k0, kt) + k0, whole = k0 + (k1 - k0) / COLUMNS * COLUMNS;
-        struct ahead ahead;
-        ahead.every = k1 < k || !is_last ? passes : 0;
-        w.k0 = k0;
-#if WIDENS && IS_BLOCKS
-        if (is_wide)
-            widen(&w, k0, whole);
-#endif
-        for (int pass = 0; pass < passes; pass++) {
-            const int first = n_tokens * pass / passes, tokens = n_tokens * (pass + 1) / passes - first;
-            const size_t next = k1 < k ? W_UNITS((size_t) k1) : (size_t) (GLU ? NR / 2 : NR) * W_UNITS((size_t) k);
-            vec *const sum = sums + pass * MR * NR;
-            global const float *x_row[MR];
-            UNROLL for (int t = 0; t < MR; t++)
-                x_row[t] = x_row_of(a, m0 + first + t);
-            ahead.at = next + (size_t) (pass * ((k1 - k0) / COLUMNS) / passes) * W_UNITS(COLUMNS);
-#if WIDENS
-            if (is_wide && (pass || IS_BLOCKS))
-                add_dots_of(tokens, WIDE, sum, x_row, &w, k0, whole, ahead);
-#if !IS_BLOCKS
-            else if (is_wide)
-                add_dots_of(tokens, WIDENING, sum, x_row, &w, k0, whole, ahead);
-#endif
-#endif
-            if (!is_wide)
-                add_dots_of(tokens, ROWS, sum, x_row, &w, k0, whole, ahead);
-            if (whole < k1)
-                add_rest(a, tile, m0 + first, tokens, sum, whole);
-        }
-    }
-    ROLL for (int t = 0; t < n_tokens; t++) {
-        const int pass = ((t + 1) * passes - 1) / n_tokens, first = n_tokens * pass / passes;
+    if (whole < a->k)
+        add_rest(a, tile, m0, tokens, sums, whole);
+    ROLL for (int t = 0; t < tokens; t++) {
         float dots[NR];
         UNROLL for (int r = 0; r < NR; r++)
-            dots[r] = sum_lanes(sums[(pass * MR + t - first) * NR + r]);
+            dots[r] = sum_lanes(sums[t * NR + r]);
         finish(a, dots, NR, m0 + t, tile * NR);
     }
 }
@@ -317,15 +220,17 @@ __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void linear_vec(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    const int tiles = (all_rows(&a) + NR - 1) / NR, together = TILES_TOGETHER(NR);
-    const int units = (tiles + together - 1) / together;
-    const int from = share_of(units, get_group_id(0), get_num_groups(0));
-    const int to = share_of(units, get_group_id(0) + 1, get_num_groups(0));
-    const int last = min(to * together, tiles);
-    for (int m0 = 0; m0 < a.m; m0 += MR * PASSES)
-        for (int tile = from * together; tile < last; tile++)
-            tile_of(&a, tile, m0, min(a.m - m0, MR * PASSES), tile + 1 == last);
+    const struct share s = share_of_group((all_rows(&a) + NR - 1) / NR, NR);
+    const int passes = (a.m + MR - 1) / MR, lines = a.k / COLUMNS;
+    const size_t next = (size_t) (GLU ? NR / 2 : NR) * W_UNITS((size_t) a.k);
+    for (int tile = s.first; tile < s.end; tile++)
+        for (int pass = 0; pass < passes; pass++) {
+            const int m0 = share_of(a.m, pass, passes);
+            const struct ahead ahead = {next + (size_t) share_of(lines, pass, passes) * W_UNITS(COLUMNS),
+                                        tile + 1 < s.end ? passes : 0};
+            pass_of(&a, tile, m0, share_of(a.m, pass + 1, passes) - m0, ahead);
+        }
 #if STATS
-    write_stats(&a, from, to);
+    write_stats(&a, s.first_unit, s.end_unit);
 #endif
 }

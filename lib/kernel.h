@@ -53,7 +53,7 @@ struct geometry {
     struct launch launch[MAX_LAUNCHES]; /* in order, each waits for the one before */
     int n_splits;                       /* the parts that launch 0 makes and launch 1 merges; 1: none */
     int span;                           /* attention: kv heads that one group of launch 0 takes */
-    bool prepared;                      /* linear: launch 0 writes x as the product reads it into the workspace */
+    int prepared;                       /* linear: tokens side by side where launch 0 prepares x; 0: it does not */
     int split_keys;                     /* attention, batch-invariant: keys of each split; 0: it depends on the run */
     size_t workspace_bytes;             /* enough for this problem and every one with a smaller range (problem_range) */
 };

@@ -73,14 +73,19 @@ typedef float vec4 __attribute__((vector_size(16)));
 typedef float vec8 __attribute__((vector_size(32)));
 typedef float vec16 __attribute__((vector_size(64)));
 
+/* Not known to the compiler, which drops a chain that it sees to stand still. Values stay near 1: no infinities, no
+ * denormals. */
+static const volatile float fma_factor = 0.999f, fma_term = 0.001f;
+
 /* Twelve independent chains of n multiply-adds: two units of latency 4 need eight. */
 #define FMA_CHAINS(type, n)                                                                                            \
+    const float factor = fma_factor, term = fma_term;                                                                  \
     type a[N_CHAINS], sum = {0};                                                                                       \
     for (int j = 0; j < N_CHAINS; j++)                                                                                 \
         a[j] = (type){0} + (float) j;                                                                                  \
     for (uint64_t i = 0; i < (n); i++)                                                                                 \
         for (int j = 0; j < N_CHAINS; j++)                                                                             \
-            a[j] = a[j] * 0.999f + 0.001f;                                                                             \
+            a[j] = a[j] * factor + term;                                                                               \
     for (int j = 0; j < N_CHAINS; j++)                                                                                 \
         sum += a[j];                                                                                                   \
     return sum[0];
@@ -256,7 +261,7 @@ out:
 static fdec_status time_fma(struct roof *r, const struct probe *p, uint32_t steps, double *us)
 {
     fdec_status st = FDEC_OK;
-    const float factor = 0.999f, term = 0.001f; /* stays near 1: no infinities, no denormals */
+    const float factor = fma_factor, term = fma_term;
     try_cl(clSetKernelArg(p->kernel, 0, sizeof r->sink, &r->sink));
     try_cl(clSetKernelArg(p->kernel, 1, sizeof steps, &steps));
     try_cl(clSetKernelArg(p->kernel, 2, sizeof factor, &factor));
