@@ -122,6 +122,7 @@ struct task {
     int g, n_g, group;
     int row, n_rows;
     int split, begin, end;
+    int last; /* end of the keys of the splits after it, too: the next work-group's */
     int fresh; /* the first key that no earlier chunk sees */
 };
 
@@ -136,6 +137,7 @@ INLINE void find_split(struct task *k, const struct args *a, int unit)
         const i64 from = (i64) k->split * a->split_keys;
         k->begin = (int) clamp(from, (i64) base, (i64) max(hi, base));
         k->end = (int) clamp(from + a->split_keys, (i64) base, (i64) max(hi, base));
+        k->last = max(hi, k->end);
         return;
     }
     const i64 n_units = max(hi - base + unit - 1, 0) / unit;
@@ -143,6 +145,7 @@ INLINE void find_split(struct task *k, const struct args *a, int unit)
     const i64 used = min((i64) k->split, n_used), next = min((i64) k->split + 1, n_used);
     k->begin = base + (int) (n_units * used / n_used) * unit;
     k->end = min(max(hi, base), base + (int) (n_units * next / n_used) * unit);
+    k->last = max(hi, k->end);
 }
 
 /* A chunk without rows has no keys. */
@@ -158,7 +161,7 @@ INLINE void find_task(struct task *k, const struct args *a, int unit)
     k->group = group;
     k->row = chunk * CHUNK;
     k->n_rows = clamp(k->s.n_tokens * group - k->row, 0, (int) CHUNK);
-    k->begin = k->end = k->fresh = 0;
+    k->begin = k->end = k->last = k->fresh = 0;
     if (k->s.clamped && chunk == 0 && k->g == 0 && k->split == 0 && get_local_id(0) == 0)
         atomic_inc(a->counts + 1);
     if (k->n_rows > 0)

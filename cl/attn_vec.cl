@@ -58,17 +58,18 @@ struct block {
     size_t partial[ROWS];
 };
 
-INLINE void find_tile(const struct args *a, const struct task *k, int first, bool count, struct tile *tile)
+/* end: of the keys. */
+INLINE void find_tile(const struct args *a, const struct task *k, int first, int end, bool count, struct tile *tile)
 {
     i64 some_k = 0, some_v = 0;
     tile->first = first;
     tile->there = 0;
     #pragma unroll 1
-    for (int i = 0; i < TILE && first + i < k->end;) {
+    for (int i = 0; i < TILE && first + i < end;) {
         int slot;
         const int block = find_block(a, k->s.b, first + i, &slot);
         const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i;
-        const int n = min(run, k->end - first - i);
+        const int n = min(run, end - first - i);
         const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
         const i64 step_k = UNITS(K_TYPE, a->k_token_stride), step_v = UNITS(V_TYPE, a->v_token_stride);
         if (block >= 0) {
@@ -507,12 +508,14 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
 {
     struct tile tiles[2];
     const bool count = moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
-    find_tile(a, k, k->begin, count, &tiles[0]);
+    find_tile(a, k, k->begin, k->end, count, &tiles[0]);
     #pragma unroll 1
     for (int t = k->begin, at = 0; t < k->end; t += TILE, at = 1 - at) {
-        struct tile *next = t + TILE < k->end ? &tiles[1 - at] : 0;
+        /* The tile after the last is the first of the next work-group. */
+        const bool ends = t + TILE >= k->end;
+        struct tile *next = t + TILE < k->last ? &tiles[1 - at] : 0;
         if (next)
-            find_tile(a, k, t + TILE, count, next);
+            find_tile(a, k, t + TILE, ends ? k->last : k->end, count && !ends, next);
         if (tiles[at].there)
             add_to_blocks(a, k, blocks, per_head, &tiles[at], next, moving);
     }

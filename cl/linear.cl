@@ -55,6 +55,9 @@
 #include "tile_stats.h"
 #endif
 
+typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
+typedef float4 float4_any __attribute__((aligned(4)));
+
 #define X_T PASTE(T_, X_TYPE)
 #define W_T PASTE(T_, W_TYPE)
 #define Y_T PASTE(T_, Y_TYPE)
@@ -235,6 +238,13 @@ INLINE void write_stats(const struct args *a, int first, int last)
 #endif
 
 #ifdef LINEAR_CPU
+/* What a pass through a tile asks for: lines of each row after every `every` steps (0: none), from `at` on, counted in
+ * W_T from the start of each row. Into the second cache, which can wait for more lines at a time than the first. */
+struct ahead {
+    size_t at;
+    int every;
+};
+
 /* The first of n items that part number `part` of `parts` takes: contiguous, none empty, as even as can be. */
 INLINE int share_of(int n, size_t part, size_t parts)
 {
@@ -268,7 +278,6 @@ INLINE struct share share_of_group(int all, int rows)
 /* ---- x ----------------------------------------------------------------------------------------------------------- */
 
 #ifdef LINEAR_PREPARE
-typedef float4 float4_any __attribute__((aligned(4))); /* one load where PoCL's vload4 is four */
 #define FOUR_f32(p)   (*(global const float4_any *) (p))
 #define FOUR_f16(p)   (float4) (GET_f16(p), GET_f16((p) + 1), GET_f16((p) + 2), GET_f16((p) + 3))
 #define FOUR_bf16(p)  (float4) (GET_bf16(p), GET_bf16((p) + 1), GET_bf16((p) + 2), GET_bf16((p) + 3))
@@ -319,10 +328,11 @@ kernel void linear_prepare(LINEAR_ARGS)
         factor[t] = a.norm ? norm_factor(&a, x + (size_t) t * a.k, item, part) : 1.0f;
     for (int i = item * 4; i < whole; i += LINEAR_PREPARE * 4)
         for (int t = 0; t < side; t++) {
-            float4 v = FOUR(X_TYPE, x + (size_t) min(t, tokens - 1) * a.k + i);
+            const int of = min(t, tokens - 1);
+            float4 v = FOUR(X_TYPE, x + (size_t) of * a.k + i);
             if (a.norm)
-                v = v * factor[t] * FOUR_f32(a.norm + i);
-            *(global float4_any *) (to + i * side + t * 4) = t < tokens ? v : 0.0f;
+                v = v * factor[of] * FOUR_f32(a.norm + i);
+            *(global float4_any *) (to + (size_t) i * side + t * 4) = t < tokens ? v : 0.0f;
         }
     for (int i = item; whole < a.k && i < 4 * side; i += LINEAR_PREPARE) {
         const int t = i / 4, column = whole + i % 4;
@@ -332,7 +342,7 @@ kernel void linear_prepare(LINEAR_ARGS)
             if (a.norm)
                 v = v * factor[t] * a.norm[column];
         }
-        to[whole * side + i] = v;
+        to[(size_t) whole * side + i] = v;
     }
 }
 #endif

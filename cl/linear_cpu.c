@@ -152,59 +152,80 @@ const struct kernel linear_vec_flat = {
 
 enum { TOKENS_WIDTH, TOKENS_MR, TOKENS_NR };
 
-static const char *vec_tokens_reject(const struct problem *p, const struct device *d, const int *cfg)
+enum { FLAT_MOST = 64 }; /* tokens; for more the same kernel is called gemm */
+
+static const char *tokens_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     if (cfg[TOKENS_MR] * cfg[TOKENS_NR] > 24)
         return "more sums than registers";
     return linear_stored_reject(p, d, 1, 0, cfg[TOKENS_NR]);
 }
 
-static bool vec_tokens_prune(const struct problem *p, const struct device *d, const int *cfg)
+static bool tokens_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     const int sums = cfg[TOKENS_MR] * cfg[TOKENS_NR] * cfg[TOKENS_WIDTH] / 8, side = cfg[TOKENS_WIDTH] / 4;
     return !d->cpu_like || cfg[TOKENS_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
            p->linear.m <= side * (cfg[TOKENS_MR] - 1) || p->linear.m <= side;
 }
 
+static bool vec_tokens_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return p->linear.m > FLAT_MOST || tokens_prune(p, d, cfg);
+}
+
+static bool vec_gemm_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return p->linear.m <= FLAT_MOST || tokens_prune(p, d, cfg);
+}
+
+static void tokens_default(const struct problem *p, const struct device *d, int *cfg)
+{
+    const bool wide = d->float_lanes >= 16, stats = p->linear.stats;
+    cfg[TOKENS_WIDTH] = vec_width(d);
+    cfg[TOKENS_MR] = wide && stats ? 6 : wide ? 4 : stats ? 3 : 2;
+    cfg[TOKENS_NR] = stats ? 4 : 6;
+}
+
 static double vec_tokens_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    const bool wide = d->float_lanes >= 16;
-    cfg[TOKENS_WIDTH] = vec_width(d);
-    cfg[TOKENS_MR] = wide && l->stats ? 6 : wide ? 4 : l->stats ? 3 : 2;
-    cfg[TOKENS_NR] = l->stats ? 4 : 6;
-    if (!d->cpu_like)
-        return 0.02;
-    return l->m > (wide && l->w_type != FDEC_F32 ? 8 : 4) ? 0.9 : 0.5;
+    const bool few = l->m <= (d->float_lanes >= 16 && l->w_type != FDEC_F32 ? 8 : 4);
+    tokens_default(p, d, cfg);
+    return !d->cpu_like ? 0.02 : few ? 0.5 : l->m <= FLAT_MOST ? 0.85 : 0.8;
 }
 
-static void vec_tokens_define(const struct problem *p, char *opt)
+static double vec_gemm_expect(const struct problem *p, const struct device *d, int *cfg)
+{
+    tokens_default(p, d, cfg);
+    return !d->cpu_like ? 0.02 : p->linear.m <= FLAT_MOST ? 0.4 : 0.9;
+}
+
+static void tokens_define(const struct problem *p, char *opt)
 {
     linear_define(p, opt, "LINEAR_TOKENS");
 }
 
-static struct geometry vec_tokens_geometry(const struct problem *p, const struct device *d, const int *cfg)
+static struct geometry tokens_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct launch all = {.global = {vec_groups(p, d, cfg[TOKENS_NR])}, .local = {1}};
     return linear_product(p, PREPARE_WG, cfg[TOKENS_MR], cfg[TOKENS_WIDTH] / 4, all);
 }
 
+#define TOKENS_MEMBERS                                                                                                 \
+    .op = OP_LINEAR, .source = &cl_linear, .entry = {"linear_prepare", "linear_tokens"}, .apart = vec_apart,           \
+    .params = {[TOKENS_WIDTH] = PARAM(WIDTH, 8, 16),                                                                   \
+               [TOKENS_MR] = PARAM(MR, 2, 3, 4, 6),                                                                    \
+               [TOKENS_NR] = PARAM(NR, 2, 4, 5, 6, 8)},                                                                \
+    .reject = tokens_reject, .define = tokens_define, .geometry = tokens_geometry
+
 const struct kernel linear_vec_tokens = {
-    .name = "linear/vec-tokens",
-    .rev = 1,
-    .op = OP_LINEAR,
-    .family = "flat",
-    .source = &cl_linear,
-    .entry = {"linear_prepare", "linear_tokens"},
-    .apart = vec_apart,
-    .params = {[TOKENS_WIDTH] = PARAM(WIDTH, 8, 16),
-               [TOKENS_MR] = PARAM(MR, 2, 3, 4, 6),
-               [TOKENS_NR] = PARAM(NR, 2, 4, 5, 6, 8)},
-    .reject = vec_tokens_reject,
-    .prune = vec_tokens_prune,
-    .expect = vec_tokens_expect,
-    .define = vec_tokens_define,
-    .geometry = vec_tokens_geometry,
+    TOKENS_MEMBERS,   .name = "linear/vec-tokens", .rev = 1,
+    .family = "flat", .prune = vec_tokens_prune,   .expect = vec_tokens_expect,
+};
+
+const struct kernel linear_vec_gemm = {
+    TOKENS_MEMBERS,   .name = "linear/vec-gemm", .rev = 4,
+    .family = "gemm", .prune = vec_gemm_prune,   .expect = vec_gemm_expect,
 };
 
 /* ---- panels ------------------------------------------------------------------------------------------------------ */
@@ -260,7 +281,7 @@ static double vec_panel_expect(const struct problem *p, const struct device *d, 
         cfg[PANEL_NV] = 4;
     } else if (wide) { /* what is taken apart is for many tokens */
         cfg[PANEL_MR] = pairs ? 4 : 8;
-        cfg[PANEL_NV] = pairs ? 2 : 1;
+        cfg[PANEL_NV] = pairs ? 2 : l->m > 8 && !blocks && !l->stats ? 3 : 1;
     } else {
         cfg[PANEL_MR] = l->m <= 2 ? 2 : pairs || l->m <= 3 ? 3 : 6;
         cfg[PANEL_NV] = pairs || l->m <= 3 ? 2 : 1;

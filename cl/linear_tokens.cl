@@ -21,9 +21,6 @@
 #define WIDE_STRIDE (KT + 16) /* floats: rows of a power of two bytes would share a few sets of the cache */
 #define LINE_UNITS  (64 / (int) sizeof(W_T))
 
-typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
-typedef float4 float4_any __attribute__((aligned(4)));
-
 INLINE vec in_every_four(float4 v)
 {
 #if WIDTH == 16
@@ -36,13 +33,6 @@ INLINE vec in_every_four(float4 v)
 struct tile {
     global const W_T *row[NR];
     float *wide; /* [NR][WIDE_STRIDE]: of a piece, where W is widened */
-};
-
-/* What a pass asks for: a line of each row after every `every` steps (0: none), from `at` on, counted from the starts
- * of the rows. Into the second cache, which can wait for more lines at a time than the first. */
-struct ahead {
-    size_t at;
-    int every;
 };
 
 /* Four columns of row r, from column k0 + i on; k0: the piece's. */
@@ -80,7 +70,7 @@ INLINE void widen(const struct tile *w, int k0, int i, int n)
 
 /* sums[v][r] += x[v] . row r over a piece of `columns` columns from k0 on, a multiple of STEP, for v < n. x: of the
  * first vector, at column k0; x_stride: from vector to vector. widens: all but the first step are yet to be widened. */
-INLINE void add_piece(const int n, const bool widens, vec *sums, global const float *x, int x_stride,
+INLINE void add_piece(const int n, const bool widens, vec *sums, global const float *x, size_t x_stride,
                       const struct tile *w, int k0, int columns, struct ahead ahead)
 {
     vec acc[MR * NR];
@@ -119,7 +109,7 @@ INLINE void add_piece(const int n, const bool widens, vec *sums, global const fl
 }
 
 /* The same for n known at run time. */
-INLINE void add_piece_of(int n, const bool widens, vec *sums, global const float *x, int x_stride,
+INLINE void add_piece_of(int n, const bool widens, vec *sums, global const float *x, size_t x_stride,
                          const struct tile *w, int k0, int columns, struct ahead ahead)
 {
     switch (n) {
@@ -131,7 +121,8 @@ INLINE void add_piece_of(int n, const bool widens, vec *sums, global const float
 
 #if !IS_BLOCKS
 /* The columns from `from` on, less than STEP, of `vectors` vectors: code that is small rather than fast. */
-INLINE void add_rest(vec *sums, int vectors, global const float *x, int x_stride, const struct tile *w, int from, int k)
+INLINE void add_rest(vec *sums, int vectors, global const float *x, size_t x_stride, const struct tile *w, int from,
+                     int k)
 {
     ROLL for (int r = 0; r < NR; r++)
         ROLL for (int i = from; i < k; i += 4) {
@@ -139,8 +130,10 @@ INLINE void add_rest(vec *sums, int vectors, global const float *x, int x_stride
             ROLL for (int c = 0; c < 4; c++)
                 four[c] = i + c < k ? GET(W_TYPE, w->row[r] + i + c) : 0.0f;
             const vec wv = in_every_four(vload4(0, four));
-            ROLL for (int v = 0; v < vectors; v++)
-                sums[v * NR + r] = fma(*(global const vec_any *) (x + v * x_stride + i * SIDE), wv, sums[v * NR + r]);
+            ROLL for (int v = 0; v < vectors; v++) {
+                const vec xv = *(global const vec_any *) (x + v * x_stride + (size_t) i * SIDE);
+                sums[v * NR + r] = fma(xv, wv, sums[v * NR + r]);
+            }
         }
 }
 #endif
@@ -157,8 +150,8 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     const int vectors = (n_tokens + SIDE - 1) / SIDE, passes = (vectors + MR - 1) / MR;
     const int k = a->k, whole = k / STEP * STEP;
     const int pieces = (k + KT - 1) / KT, kt = ((k + pieces - 1) / pieces + 255) / 256 * 256; /* even */
-    const int x_stride = SIDE * LINEAR_X_STRIDE(k);
-    global const float *x = a->work + (size_t) (m0 / SIDE) * x_stride;
+    const size_t x_stride = (size_t) SIDE * LINEAR_X_STRIDE(k);
+    global const float *x = a->work + m0 / SIDE * x_stride;
     UNROLL for (int r = 0; r < NR; r++)
         w.row[r] = w_row_of(a, tile * NR + r);
     for (int i = 0; i < vectors * NR; i++)
@@ -176,7 +169,7 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             const int first = vectors * pass / passes, n = vectors * (pass + 1) / passes - first;
             const struct ahead ahead = {next + (size_t) (pass * steps / every) * LINE_UNITS,
                                         ends && is_last ? 0 : every};
-            global const float *of_pass = x + (size_t) first * x_stride + k0 * SIDE;
+            global const float *of_pass = x + first * x_stride + (size_t) k0 * SIDE;
             if (IS_16_BIT && pass == 0)
                 add_piece_of(n, true, sums + first * NR, of_pass, x_stride, &w, k0, columns, ahead);
             else

@@ -23,7 +23,6 @@
 #define STEPS_LOOP ROLL /* compilers load for two steps first, and spill the sums */
 #endif
 
-typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 #define X_AT(p, i) (*(global const vec_any *) ((p) + (i)))
 #define W_VEC_f32(row, i) X_AT(row, i)
 #define W_VEC_f16(row, i) load_f16((row) + (i), 0, 0)
@@ -60,14 +59,6 @@ INLINE float sum_lanes(vec v)
     const float2 c = b.lo + b.hi;
     return c.lo + c.hi;
 }
-
-/* What is to be prefetched in a pass: the lines of each row every `every` times that so many are used (0: nothing),
- * from `at` on, counted from the start of each row. Into the second cache, which can wait for more lines at a time than
- * the first. */
-struct ahead {
-    size_t at;
-    int every;
-};
 
 /* acc[t][r] += x_row[t] . row r over the WIDTH columns from i on, of which wv are the rows'. */
 INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_row, const vec *wv, int i)

@@ -51,9 +51,10 @@ OPERATORS = [
 # Problems: small, with tails, the cheapest first; what code needs them for
 ATTN = ["attn:f16 b=2 h=8/2 d=40 n=150", "attn:f16 b=2 h=8/2 d=40 n=150 page=5"]
 ATTN_WG = ["attn:f16 b=1 h=8/1 d=40 n=70"] # more pairs of a row and a key than items
-LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass, two tiles of columns
+LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass
+TOKENS = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=27 n=33 k=2085", "linear:f16 m=261 n=14 k=70"] # a vector not full; two pieces; tokens after 256
 GEMV = LINEAR + ["linear:f16 m=1 n=33 k=9000"]
-PANEL = ["linear:f16 m=3 n=20 k=100", "linear:f16 m=129 n=300 k=70"] # one tile alone; a token alone after 128
+PANEL = ["linear:f16 m=3 n=20 k=100 w=packed", "linear:f16 m=129 n=300 k=70 w=packed"] # one tile alone; a token alone after 128
 WG = ["linear:f16 m=8 n=70 k=150"] # all tokens of a tile
 QUANT = ["linear:q4_k m=5 n=22 k=512"]
 SOFTMAX = ["softmax:f32 rows=3 cols=1030", "softmax:f32 rows=1 cols=16400"]
@@ -67,7 +68,8 @@ TARGETS = [
     ("linear_vec.cl", "linear/vec-flat", LINEAR, 8, []),
     ("linear_vec.cl", "linear/vec-gemv", GEMV, 4, []),
     ("linear.cl", "linear/vec-flat", LINEAR, 5, []),
-    ("linear_panel.cl", "linear/vec-gemm", PANEL, 8, []),
+    ("linear_tokens.cl", "linear/vec-tokens", TOKENS, 9, []),
+    ("linear_panel.cl", "linear/vec-panel", PANEL, 6, []),
     ("linear_wg.cl", "linear/wg-flat", WG, 7, ["--configs", "3"]),
     ("quant.h", "linear/vec-flat", QUANT, 4, []),
     ("load.h", "linear/vec-flat", LINEAR, 3, []),

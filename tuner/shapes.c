@@ -228,13 +228,13 @@ static int heavier_first(const void *a, const void *b)
 static bool add_model(struct shapes *s, const struct model *m)
 {
     char text[PROBLEM_TEXT];
-    static const int rows[] = {1, 8};
+    static const int rows[] = {1, 8}, tokens[] = {1, 2, 4, 8, 12, 16, 32, 64}; /* 8 to 16: where kernels change */
     struct matrix linear[MAX_LINEAR];
     memcpy(linear, m->linear, sizeof linear);
     qsort(linear, (size_t) m->n_linear, sizeof *linear, heavier_first);
     for (int i = 0; i < m->n_linear; i++)
-        for (int tokens = 1; tokens <= 64; tokens *= 2) {
-            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld%s", type_name(linear[i].type), tokens,
+        for (size_t t = 0; t < ARRAY_LEN(tokens); t++) {
+            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld%s", type_name(linear[i].type), tokens[t],
                      (long long) linear[i].n, (long long) linear[i].k, m->packed ? " w=packed" : "");
             if (!add_text(s, text))
                 return false;
