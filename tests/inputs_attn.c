@@ -445,6 +445,10 @@ fdec_status fill_attn(const struct workload_spec *spec, struct inputs *in)
 {
     const struct attn_problem *p = &spec->problem.attn;
     fdec_status st = FDEC_OK;
+    const int64_t room = p->kv.page_size ? (int64_t) p->kv.max_blocks * p->kv.page_size : (int64_t) p->kv.capacity;
+    if (room < p->len || (!p->kv.page_size && p->kv.n_blocks < p->batch))
+        return fail(FDEC_E_ARG, "the cache of the problem has no room for %lld tokens of %lld sequences",
+                    (long long) p->len, (long long) p->batch);
     try_st(fill_order(spec, in));
     fill_q(spec, in);
     fill_cache(spec, in, ATTN_K);

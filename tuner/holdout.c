@@ -61,15 +61,18 @@ static bool widest_gap(const struct shape_class *sc, struct gap *out)
     return widest > 1;
 }
 
-static void set_point(struct shape_class *sc, const struct gap *gap)
+/* Made from its text, as all points are: so strides and sizes of caches are its own, not those of the point below. */
+static bool set_point(struct shape_class *sc, const struct gap *gap)
 {
     int64_t at[N_RANGES];
+    char why[200];
     struct problem p = gap->below->problem;
     problem_range(&p, at);
     at[gap->axis] = gap->middle;
     problem_set_range(&p, at);
-    sc->holdout = (struct point){.problem = p, .holdout = true};
+    sc->holdout = (struct point){.holdout = true};
     problem_print(&p, sc->holdout.text);
+    return problem_parse(sc->holdout.text, &sc->holdout.problem, why, sizeof why);
 }
 
 static bool is_open(const struct search *s, const struct shape_class *sc, const struct candidate *c)
@@ -85,9 +88,8 @@ bool search_holdout(const struct search *s, struct task *out)
         struct shape_class *sc = &s->shapes->classes[class];
         struct gap gap;
         struct candidate three[3];
-        if (!widest_gap(sc, &gap))
+        if (!widest_gap(sc, &gap) || !set_point(sc, &gap))
             continue;
-        set_point(sc, &gap);
         const struct trial *below = winner_at(s->journal, &gap.below->problem);
         const struct trial *above = winner_at(s->journal, &gap.above->problem);
         if (!below || !above ||
