@@ -54,7 +54,8 @@ ATTN_WG = ["attn:f16 b=1 h=8/1 d=40 n=70"] # more pairs of a row and a key than 
 LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass
 TOKENS = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=27 n=33 k=2085", "linear:f16 m=261 n=14 k=70"] # a vector not full; two pieces; tokens after 256
 GEMV = LINEAR + ["linear:f16 m=1 n=33 k=9000"]
-PANEL = ["linear:f16 m=3 n=20 k=100 w=packed", "linear:f16 m=129 n=300 k=70 w=packed"] # one tile alone; a token alone after 128
+PANEL = ["linear:f16 m=3 n=20 k=100 w=packed", "linear:f16 m=129 n=300 k=70 w=packed", # one tile alone; a token after 128
+         "linear:f16 m=3 n=20 k=1025 w=packed"] # a column after 1024
 WG = ["linear:f16 m=8 n=70 k=150"] # all tokens of a tile
 QUANT = ["linear:q4_k m=5 n=22 k=512"]
 SOFTMAX = ["softmax:f32 rows=3 cols=1030", "softmax:f32 rows=1 cols=16400"]
@@ -106,7 +107,14 @@ SAME = {
     ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
     ("attn_vec.cl", "s->all_hi = (min(s->all_hi, to) - 1)"): "a tile goes the way of tiles that are not whole",
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
-    ("linear_vec.cl", "(k + KT + 1) / KT"): "tiles are cut elsewhere",
+    ("linear_vec.cl", "__builtin_prefetch"): "only prefetches are others",
+    ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
+    ("linear_panel.cl", "pass <= passes"): "a pass whose sums nobody reads",
+    ("linear_tokens.cl", "ahead.at -= LINE_UNITS"): "only prefetches are others",
+    ("linear_tokens.cl", "--wait == 0"): "only prefetches are others",
+    ("linear_tokens.cl", "ends = k1 > whole"): "only prefetches are others",
+    ("linear_tokens.cl", "if (1) xv[v]"): "it loads what nobody uses",
+    ("linear_tokens.cl", "min(a.m + m0"): "finish() leaves out tokens past the end",
     ("linear_vec.cl", "r <= NR"): "only prefetches are others",
     ("linear.cl", "i <= a.k"): "one element more into the padding between rows",
     ("linear.cl", "if (token > a->m)"): "kernels for CPUs have no token past the end",
