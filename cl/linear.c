@@ -6,8 +6,6 @@
 #include "registry.h"
 #include "linear.h"
 #include "linear_host.h"
-#include "pack.h"
-#include "panel.h"
 #include "tile_stats.h"
 
 /* ---- common ------------------------------------------------------------------------------------------------------ */

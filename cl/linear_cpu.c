@@ -83,36 +83,41 @@ const struct kernel linear_vec_gemv = {
     .geometry = vec_gemv_geometry,
 };
 
-enum { FLAT_WIDTH, FLAT_MR, FLAT_NR };
+enum { TILE_WIDTH, TILE_MR, TILE_NR }; /* of vec-flat, vec-tokens and vec-gemm */
 
-static const char *vec_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
+static const char *tile_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    if (cfg[FLAT_MR] * cfg[FLAT_NR] > 24)
+    if (cfg[TILE_MR] * cfg[TILE_NR] > 24)
         return "more sums than registers";
-    return linear_stored_reject(p, d, 1, 0, cfg[FLAT_NR]);
+    return linear_stored_reject(p, d, 1, 0, cfg[TILE_NR]);
+}
+
+/* Another width than the CPU's, or not about as many sums as it has registers for. */
+static bool tile_prune(const struct device *d, const int *cfg)
+{
+    const int sums = cfg[TILE_MR] * cfg[TILE_NR] * cfg[TILE_WIDTH] / 8;
+    return !d->cpu_like || cfg[TILE_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d);
 }
 
 static bool vec_flat_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int sums = cfg[FLAT_MR] * cfg[FLAT_NR] * cfg[FLAT_WIDTH] / 8;
-    return !d->cpu_like || cfg[FLAT_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
-           (cfg[FLAT_MR] > p->linear.m && p->linear.m > 1);
+    return tile_prune(d, cfg) || (cfg[TILE_MR] > p->linear.m && p->linear.m > 1);
 }
 
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const fdec_type t = p->linear.w_type;
     const bool wide = d->float_lanes >= 16, stats = p->linear.stats, even = stats || p->linear.glu != FDEC_GLU_NONE;
-    cfg[FLAT_WIDTH] = vec_width(d);
+    cfg[TILE_WIDTH] = vec_width(d);
     if (wide && t == FDEC_Q8_0 && !even) { /* what is taken apart is for many tokens */
-        cfg[FLAT_MR] = 8;
-        cfg[FLAT_NR] = 3;
+        cfg[TILE_MR] = 8;
+        cfg[TILE_NR] = 3;
     } else if (wide) {
-        cfg[FLAT_MR] = stats || type_block(t) > 1 ? 6 : 4;
-        cfg[FLAT_NR] = stats || type_block(t) > 1 ? 4 : 6;
+        cfg[TILE_MR] = stats || type_block(t) > 1 ? 6 : 4;
+        cfg[TILE_NR] = stats || type_block(t) > 1 ? 4 : 6;
     } else {
-        cfg[FLAT_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
-        cfg[FLAT_NR] = even ? 2 : 3;
+        cfg[TILE_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
+        cfg[TILE_NR] = even ? 2 : 3;
     }
     if (!d->cpu_like)
         return 0.02;
@@ -126,8 +131,8 @@ static void vec_flat_define(const struct problem *p, char *opt)
 
 static struct geometry vec_flat_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const struct launch all = {.global = {vec_groups(p, d, cfg[FLAT_NR])}, .local = {1}};
-    return linear_product(p, PREPARE_WG, cfg[FLAT_MR], 1, all);
+    const struct launch all = {.global = {vec_groups(p, d, cfg[TILE_NR])}, .local = {1}};
+    return linear_product(p, PREPARE_WG, cfg[TILE_MR], 1, all);
 }
 
 const struct kernel linear_vec_flat = {
@@ -138,10 +143,10 @@ const struct kernel linear_vec_flat = {
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_vec"},
     .apart = vec_apart,
-    .params = {[FLAT_WIDTH] = PARAM(WIDTH, 8, 16),
-               [FLAT_MR] = PARAM(MR, 2, 3, 4, 6, 8),
-               [FLAT_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
-    .reject = vec_flat_reject,
+    .params = {[TILE_WIDTH] = PARAM(WIDTH, 8, 16),
+               [TILE_MR] = PARAM(MR, 2, 3, 4, 6, 8),
+               [TILE_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
+    .reject = tile_reject,
     .prune = vec_flat_prune,
     .expect = vec_flat_expect,
     .define = vec_flat_define,
@@ -150,22 +155,12 @@ const struct kernel linear_vec_flat = {
 
 /* ---- tokens side by side ----------------------------------------------------------------------------------------- */
 
-enum { TOKENS_WIDTH, TOKENS_MR, TOKENS_NR };
-
 enum { FLAT_MOST = 64 }; /* tokens; for more the same kernel is called gemm */
-
-static const char *tokens_reject(const struct problem *p, const struct device *d, const int *cfg)
-{
-    if (cfg[TOKENS_MR] * cfg[TOKENS_NR] > 24)
-        return "more sums than registers";
-    return linear_stored_reject(p, d, 1, 0, cfg[TOKENS_NR]);
-}
 
 static bool tokens_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int sums = cfg[TOKENS_MR] * cfg[TOKENS_NR] * cfg[TOKENS_WIDTH] / 8, side = cfg[TOKENS_WIDTH] / 4;
-    return !d->cpu_like || cfg[TOKENS_WIDTH] != vec_width(d) || sums > vec_sums(d) || 2 * sums < vec_sums(d) ||
-           p->linear.m <= side * (cfg[TOKENS_MR] - 1) || p->linear.m <= side;
+    const int side = cfg[TILE_WIDTH] / 4;
+    return tile_prune(d, cfg) || p->linear.m <= side * (cfg[TILE_MR] - 1) || p->linear.m <= side;
 }
 
 static bool vec_tokens_prune(const struct problem *p, const struct device *d, const int *cfg)
@@ -181,9 +176,9 @@ static bool vec_gemm_prune(const struct problem *p, const struct device *d, cons
 static void tokens_default(const struct problem *p, const struct device *d, int *cfg)
 {
     const bool wide = d->float_lanes >= 16, stats = p->linear.stats;
-    cfg[TOKENS_WIDTH] = vec_width(d);
-    cfg[TOKENS_MR] = wide && stats ? 6 : wide ? 4 : stats ? 3 : 2;
-    cfg[TOKENS_NR] = stats ? 4 : 6;
+    cfg[TILE_WIDTH] = vec_width(d);
+    cfg[TILE_MR] = wide && stats ? 6 : wide ? 4 : stats ? 3 : 2;
+    cfg[TILE_NR] = stats ? 4 : 6;
 }
 
 static double vec_tokens_expect(const struct problem *p, const struct device *d, int *cfg)
@@ -207,16 +202,15 @@ static void tokens_define(const struct problem *p, char *opt)
 
 static struct geometry tokens_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const struct launch all = {.global = {vec_groups(p, d, cfg[TOKENS_NR])}, .local = {1}};
-    return linear_product(p, PREPARE_WG, cfg[TOKENS_MR], cfg[TOKENS_WIDTH] / 4, all);
+    const struct launch all = {.global = {vec_groups(p, d, cfg[TILE_NR])}, .local = {1}};
+    return linear_product(p, PREPARE_WG, cfg[TILE_MR], cfg[TILE_WIDTH] / 4, all);
 }
 
 #define TOKENS_MEMBERS                                                                                                 \
     .op = OP_LINEAR, .source = &cl_linear, .entry = {"linear_prepare", "linear_tokens"}, .apart = vec_apart,           \
-    .params = {[TOKENS_WIDTH] = PARAM(WIDTH, 8, 16),                                                                   \
-               [TOKENS_MR] = PARAM(MR, 2, 3, 4, 6),                                                                    \
-               [TOKENS_NR] = PARAM(NR, 2, 4, 5, 6, 8)},                                                                \
-    .reject = tokens_reject, .define = tokens_define, .geometry = tokens_geometry
+    .params =                                                                                                          \
+        {[TILE_WIDTH] = PARAM(WIDTH, 8, 16), [TILE_MR] = PARAM(MR, 2, 3, 4, 6), [TILE_NR] = PARAM(NR, 2, 4, 5, 6, 8)}, \
+    .reject = tile_reject, .define = tokens_define, .geometry = tokens_geometry
 
 const struct kernel linear_vec_tokens = {
     TOKENS_MEMBERS,   .name = "linear/vec-tokens", .rev = 1,

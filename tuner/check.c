@@ -96,17 +96,22 @@ static int64_t shrunk(int64_t n, int64_t most)
     return MIN(n > 1 ? n - 1 : n, most);
 }
 
-/* p at another range, made from its text, so that strides and sizes of caches are its own; of linear layers with x
- * normalised, which is the same program. False: the candidate does
- * not take it. */
+bool problem_at(const struct problem *p, const int64_t at[N_RANGES], char text[PROBLEM_TEXT], struct problem *out)
+{
+    char why[200];
+    struct problem q = *p;
+    problem_set_range(&q, at);
+    problem_print(&q, text);
+    return problem_parse(text, out, why, sizeof why);
+}
+
+/* p at another range; of linear layers with x normalised, which is the same program. False: the candidate does not take
+ * it. */
 static bool at_range(const struct checker *c, const struct candidate *candidate, const struct problem *p, int64_t first,
                      int64_t second, struct problem *small)
 {
-    char text[PROBLEM_TEXT], why[200];
-    struct problem q = *p;
-    problem_set_range(&q, (const int64_t[N_RANGES]){first, second});
-    problem_print(&q, text);
-    if (!problem_parse(text, small, why, sizeof why))
+    char text[PROBLEM_TEXT];
+    if (!problem_at(p, (const int64_t[N_RANGES]){first, second}, text, small))
         return false;
     if (p->op == OP_LINEAR)
         small->linear.norm = true, small->linear.eps = 1e-5f;

@@ -61,18 +61,13 @@ static bool widest_gap(const struct shape_class *sc, struct gap *out)
     return widest > 1;
 }
 
-/* Made from its text, as all points are: so strides and sizes of caches are its own, not those of the point below. */
 static bool set_point(struct shape_class *sc, const struct gap *gap)
 {
     int64_t at[N_RANGES];
-    char why[200];
-    struct problem p = gap->below->problem;
-    problem_range(&p, at);
+    problem_range(&gap->below->problem, at);
     at[gap->axis] = gap->middle;
-    problem_set_range(&p, at);
     sc->holdout = (struct point){.holdout = true};
-    problem_print(&p, sc->holdout.text);
-    return problem_parse(sc->holdout.text, &sc->holdout.problem, why, sizeof why);
+    return problem_at(&gap->below->problem, at, sc->holdout.text, &sc->holdout.problem);
 }
 
 static bool is_open(const struct search *s, const struct shape_class *sc, const struct candidate *c)

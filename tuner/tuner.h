@@ -382,4 +382,6 @@ fdec_status export_run(const struct options *o, const char *log);
 /* What a worker and a reference must agree on: the same inputs for the same problem. */
 struct workload_spec;
 void tune_spec(const struct problem *p, struct workload_spec *spec);
+/* p at another range, made from its text, so that strides and sizes of caches are its own. False: there is no such. */
+bool problem_at(const struct problem *p, const int64_t at[N_RANGES], char text[PROBLEM_TEXT], struct problem *out);
 #endif
