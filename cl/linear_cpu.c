@@ -104,21 +104,35 @@ static bool vec_flat_prune(const struct problem *p, const struct device *d, cons
     return tile_prune(d, cfg) || (cfg[TILE_MR] > p->linear.m && p->linear.m > 1);
 }
 
+static void set_tile(const struct device *d, int mr, int nr, int *cfg)
+{
+    cfg[TILE_WIDTH] = vec_width(d);
+    cfg[TILE_MR] = mr;
+    cfg[TILE_NR] = nr;
+}
+
+/* Blocks that are taken apart, and halves that are converted, are for many tokens, or few. */
+static void vec_flat_default(const struct problem *p, const struct device *d, int *cfg)
+{
+    const struct linear_problem *l = &p->linear;
+    const bool blocks = type_block(l->w_type) > 1, few = l->m <= 4, even = l->stats || l->glu != FDEC_GLU_NONE;
+    if (d->float_lanes < 16 && even)
+        set_tile(d, 6, 2, cfg);
+    else if (d->float_lanes < 16)
+        set_tile(d, l->w_type == FDEC_F32 ? 3 : 4, 3, cfg);
+    else if (blocks && few)
+        set_tile(d, 4, 4, cfg);
+    else if (few && !l->stats)
+        set_tile(d, 4, 6, cfg);
+    else if (!even && (blocks || l->m > 6))
+        set_tile(d, 8, 3, cfg);
+    else
+        set_tile(d, 6, 4, cfg);
+}
+
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    const fdec_type t = p->linear.w_type;
-    const bool wide = d->float_lanes >= 16, stats = p->linear.stats, even = stats || p->linear.glu != FDEC_GLU_NONE;
-    cfg[TILE_WIDTH] = vec_width(d);
-    if (wide && t == FDEC_Q8_0 && !even) { /* what is taken apart is for many tokens */
-        cfg[TILE_MR] = 8;
-        cfg[TILE_NR] = 3;
-    } else if (wide) {
-        cfg[TILE_MR] = stats || type_block(t) > 1 ? 6 : 4;
-        cfg[TILE_NR] = stats || type_block(t) > 1 ? 4 : 6;
-    } else {
-        cfg[TILE_MR] = even ? 6 : t != FDEC_F32 ? 4 : 3;
-        cfg[TILE_NR] = even ? 2 : 3;
-    }
+    vec_flat_default(p, d, cfg);
     if (!d->cpu_like)
         return 0.02;
     return p->linear.m <= 8 ? 0.8 : 0.6;
@@ -137,7 +151,7 @@ static struct geometry vec_flat_geometry(const struct problem *p, const struct d
 
 const struct kernel linear_vec_flat = {
     .name = "linear/vec-flat",
-    .rev = 4,
+    .rev = 5,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
@@ -176,17 +190,22 @@ static bool vec_gemm_prune(const struct problem *p, const struct device *d, cons
 static void tokens_default(const struct problem *p, const struct device *d, int *cfg)
 {
     const bool wide = d->float_lanes >= 16, stats = p->linear.stats;
-    cfg[TILE_WIDTH] = vec_width(d);
-    cfg[TILE_MR] = wide && stats ? 6 : wide ? 4 : stats ? 3 : 2;
-    cfg[TILE_NR] = stats ? 4 : 6;
+    set_tile(d, wide && stats ? 6 : wide ? 4 : stats ? 3 : 2, stats ? 4 : 6, cfg);
+}
+
+/* So many tokens do better along K: what is cheap to take apart may be so in two passes. */
+static int few_tokens(const struct device *d, fdec_type w)
+{
+    if (d->float_lanes < 16 || w == FDEC_F32)
+        return 4;
+    return w == FDEC_Q8_0 || w == FDEC_Q4_0 || w == FDEC_Q4_1 ? 14 : 8;
 }
 
 static double vec_tokens_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    const bool few = l->m <= (d->float_lanes >= 16 && l->w_type != FDEC_F32 ? 8 : 4);
     tokens_default(p, d, cfg);
-    return !d->cpu_like ? 0.02 : few ? 0.5 : l->m <= FLAT_MOST ? 0.85 : 0.8;
+    return !d->cpu_like ? 0.02 : l->m <= few_tokens(d, l->w_type) ? 0.5 : l->m <= FLAT_MOST ? 0.85 : 0.8;
 }
 
 static double vec_gemm_expect(const struct problem *p, const struct device *d, int *cfg)

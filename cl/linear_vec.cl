@@ -88,6 +88,16 @@ INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_
 #define ELEMENT(s, q, g, v) PASTE(element_, W_TYPE)(s, q, g, v)
 #define SCALES(block, s)    PASTE(scales_, W_TYPE)(block, s)
 
+/* The same over vector v of group g of the blocks, which begin at column i. */
+INLINE void add_element(const int tokens, vec *acc, global const float *const *x_row, global const uchar *const *block,
+                        const struct quant_scales *scales, int i, int g, int v)
+{
+    vec wv[NR];
+    UNROLL for (int r = 0; r < NR; r++)
+        wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v);
+    add_vector(tokens, acc, x_row, wv, i + g * 64 + v * WIDTH);
+}
+
 /* acc[t][r] += x_row[t] . row r over the block of columns from i on. */
 INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row,
                      global const W_T *const *w_row, int i)
@@ -108,13 +118,14 @@ INLINE void add_step(const int tokens, vec *acc, global const float *const *x_ro
     UNROLL for (int r = 0; r < NR; r++)
         acc[r] = fma(scales[r].d, sum[r], acc[r]);
 #else
-    ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++)
-        UNROLL for (int v = 0; v < GROUP_VECS; v++) {
-            vec wv[NR];
-            UNROLL for (int r = 0; r < NR; r++)
-                wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v);
-            add_vector(tokens, acc, x_row, wv, i + g * 64 + v * WIDTH);
-        }
+    ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++) {
+        if (tokens < 4)
+            UNROLL for (int v = 0; v < GROUP_VECS; v++)
+                add_element(tokens, acc, x_row, block, scales, i, g, v);
+        else /* compilers would load for all of them first, and spill the sums */
+            ROLL for (int v = 0; v < GROUP_VECS; v++)
+                add_element(tokens, acc, x_row, block, scales, i, g, v);
+    }
 #endif
 }
 
