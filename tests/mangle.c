@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * mangle.c - makes a GGUF file wrong in one chosen place, or a tiny right one
  *
- *     mangle tiny OUT [tied] [wide] [large] [widened] [TYPE]   a small random model (tiny_gguf.h)
+ *     mangle tiny OUT [tied] [wide] [large] [widened] [mixed] [TYPE]   a small random model (tiny_gguf.h)
  *     mangle truncate IN OUT BYTES              its first bytes
  *     mangle u32|u64 IN OUT OFFSET VALUE        a number at a byte of the file
  *     mangle kv IN OUT KEY u32|u64|f32 VALUE    a metadata value (of an array: after its type and length, of a string:
@@ -121,6 +121,7 @@ int main(int argc, char **argv)
             o.wide |= strcmp(argv[i], "wide") == 0;
             o.large |= strcmp(argv[i], "large") == 0;
             o.widened |= strcmp(argv[i], "widened") == 0;
+            o.mixed |= strcmp(argv[i], "mixed") == 0;
             type_parse(argv[i], &o.type);
         }
         if (!quantize_can(o.type) || (type_block(o.type) > 1 && !o.large))

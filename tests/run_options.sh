@@ -21,10 +21,10 @@ same() # A B WHAT
     cmp "$1" "$2" >&2 || fail "$3"
 }
 
-# The same weights tied or not, in f32 or f16, give the same tokens; and so does every way to feed the prompt.
+# The same weights tied or not, in f32, f16 or some of them in each, give the same tokens; and so does every way to feed the prompt.
 decode "$tmp/want" --ids -n 20 --ignore-eos
 [ "$(wc -w <"$tmp/want")" -eq 20 ] || fail "not 20 tokens"
-for kind in tied f16 'tied f16'; do
+for kind in tied f16 'tied f16' 'mixed f16'; do
     # shellcheck disable=SC2086 # two words
     "$mangle" tiny "$tmp/other.gguf" $kind
     decode "$tmp/got" --ids -n 20 --ignore-eos -m "$tmp/other.gguf"

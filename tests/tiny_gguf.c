@@ -201,7 +201,8 @@ static uint64_t n_elements(const struct tensor *t)
 /* As the file has it: vectors are f32. */
 static fdec_type type_of(const struct tensor *t, const struct tiny_options *o)
 {
-    return t->dims[1] && !o->widened ? o->type : FDEC_F32;
+    const bool f32 = !t->dims[1] || o->widened || (o->mixed && t->seed % 3 == 0);
+    return f32 ? FDEC_F32 : o->type;
 }
 
 /* Matrices: multiples of 1/64 from -1/2 to 31/64; vectors 1 to 127/64. */

@@ -13,6 +13,7 @@ struct tiny_options {
     fdec_type type; /* of all matrices, one of quantize's. Weights are exact in f16 and bf16: the same results */
     bool large;     /* rows of whole blocks of any type: n_embd 256 instead of 16, n_ff 256 instead of 24 */
     bool widened;   /* matrices are f32, of the values that they have in type */
+    bool mixed;     /* every third tensor is: v and gate of the first layer, k of the second */
 };
 
 /* Tokens: <unk> <s> </s>, 256 byte tokens from TINY_BYTE_0 on, then the pieces of tiny_pieces. */

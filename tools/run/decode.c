@@ -19,33 +19,39 @@ static bool embed(struct decoder *d, uint32_t pos, uint32_t rows)
     return true;
 }
 
-/* h = rmsnorm of x from row `first` on */
-static bool norm(struct decoder *d, const struct weight *w, uint32_t first, uint32_t rows)
-{
-    fdec_rmsnorm_args a = FDEC_RMSNORM_ARGS_INIT;
-    a.rows = rows;
-    a.cols = d->m->n_embd;
-    a.eps = d->m->eps;
-    a.x = at(d->x, 4 * (uint64_t) first * d->m->n_embd);
-    a.w = at(w->mem, 0);
-    a.y = at(d->h, 0);
-    try_fdec(d, fdec_rmsnorm_run(d->ops, d->queue, &a, 0, NULL, NULL));
-    return true;
-}
-
-/* y = x w^T + residual (which may be NULL, or y) */
-static bool linear(struct decoder *d, const struct stage *s, uint32_t rows, const struct weight *w, cl_mem x,
-                   cl_mem residual, cl_mem y)
+static bool linear(struct decoder *d, const struct stage *s, uint32_t rows, const struct product *p, fdec_buffer x,
+                   cl_mem residual)
 {
     fdec_linear_args a = FDEC_LINEAR_ARGS_INIT;
     a.m = rows;
-    a.x = at(x, 0);
-    a.w = at(w->mem, 0);
+    a.x = x;
+    a.norm = at(p->norm ? p->norm->mem : NULL, 0);
+    fdec_buffer *w[] = {&a.w, &a.w2, &a.w3}, *y[] = {&a.y, &a.y2, &a.y3};
+    for (int i = 0; i < 3; i++) {
+        *w[i] = at(p->w[i] ? p->w[i]->mem : NULL, 0);
+        *y[i] = at(p->y[i], 0);
+    }
     a.residual = at(residual, 0);
-    a.y = at(y, 0);
+    a.stats = at(p->stats ? d->stats : NULL, 0);
+    a.stats_temperature = d->o.temperature;
     a.workspace = at(d->workspace, 0);
-    try_fdec(d, fdec_linear_run(find_linear(s, w), d->queue, &a, 0, NULL, NULL));
+    try_fdec(d, fdec_linear_run(find_linear(s, p), d->queue, &a, 0, NULL, NULL));
     return true;
+}
+
+static bool linears(struct decoder *d, const struct stage *s, uint32_t rows, const struct product *p, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!linear(d, s, rows, &p[i], at(d->x, 0), NULL))
+            return false;
+    return true;
+}
+
+/* x += y w^T */
+static bool add_linear(struct decoder *d, const struct stage *s, uint32_t rows, const struct weight *w, cl_mem y)
+{
+    const struct product p = product_of(w, d->x);
+    return linear(d, s, rows, &p, at(y, 0), d->x);
 }
 
 /* q and the cache of `layer`: rows of tokens pos, pos + 1, ... are all appended, then each attends to its own past. */
@@ -95,13 +101,12 @@ static bool forward(struct decoder *d, const struct stage *s, uint32_t pos, uint
     if (!embed(d, pos, rows))
         return false;
     for (uint32_t i = 0; i < d->m->n_layers; i++) {
-        const struct weight *w = d->m->layers[i].w;
-        if (!norm(d, &w[W_ATTN_NORM], 0, rows) || !linear(d, s, rows, &w[W_Q], d->h, NULL, d->q) ||
-            !linear(d, s, rows, &w[W_K], d->h, NULL, d->k) || !linear(d, s, rows, &w[W_V], d->h, NULL, d->v) ||
-            !attend(d, s, i, pos, rows) || !linear(d, s, rows, &w[W_O], d->q, d->x, d->x) ||
-            !norm(d, &w[W_FFN_NORM], 0, rows) || !linear(d, s, rows, &w[W_GATE], d->h, NULL, d->gate) ||
-            !linear(d, s, rows, &w[W_UP], d->h, NULL, d->up) || !swiglu(d, rows) ||
-            !linear(d, s, rows, &w[W_DOWN], d->gate, d->x, d->x))
+        const struct layer *l = &d->m->layers[i];
+        struct product qkv[MAX_PRODUCTS], ffn[MAX_PRODUCTS];
+        const int n_qkv = products_qkv(d, l, qkv), n_ffn = products_ffn(d, l, ffn);
+        if (!linears(d, s, rows, qkv, n_qkv) || !attend(d, s, i, pos, rows) ||
+            !add_linear(d, s, rows, &l->w[W_O], d->q) || !linears(d, s, rows, ffn, n_ffn) ||
+            (n_ffn > 1 && !swiglu(d, rows)) || !add_linear(d, s, rows, &l->w[W_DOWN], d->gate))
             return false;
     }
     return true;
@@ -111,7 +116,8 @@ static bool forward(struct decoder *d, const struct stage *s, uint32_t pos, uint
 static bool choose(struct decoder *d, uint32_t row)
 {
     const fdec_buffer x = at(d->logits, 0), ids = at(d->ids, 4 * (uint64_t) d->n_done);
-    if (!norm(d, &d->m->out_norm, row, 1) || !linear(d, &d->one, 1, &d->m->out, d->h, NULL, d->logits))
+    const struct product out = product_out(d);
+    if (!linear(d, &d->one, 1, &out, at(d->x, 4 * (uint64_t) row * d->m->n_embd), NULL))
         return false;
     if (d->sample) {
         const uint32_t n_recent = d->o.repeat_last < d->n_done ? d->o.repeat_last : d->n_done;
@@ -125,6 +131,8 @@ static bool choose(struct decoder *d, uint32_t row)
         a.seed = d->o.seed;
         a.step = d->n_done;
         a.x = x;
+        a.stats = at(d->stats, 0);
+        a.stats_temperature = d->o.temperature;
         if (n_recent)
             a.recent = at(d->ids, 4 * (uint64_t) (d->n_done - n_recent));
         a.ids = ids;

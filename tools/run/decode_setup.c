@@ -55,6 +55,27 @@ static uint64_t kv_bytes(fdec_type type, uint64_t n)
     return type == FDEC_Q8_0 ? n / 32 * 34 : type == FDEC_F32 ? 4 * n : 2 * n;
 }
 
+/* Does a layer have gate and up of two types? */
+static bool ffn_is_apart(const struct model *m)
+{
+    for (uint32_t i = 0; i < m->n_layers; i++)
+        if (m->layers[i].w[W_GATE].type != m->layers[i].w[W_UP].type)
+            return true;
+    return false;
+}
+
+/* Else the best token is taken. */
+static bool is_sampled(const struct decode_options *o)
+{
+    return o->temperature != 0 || (o->repeat_penalty != 1 && o->repeat_last > 0);
+}
+
+/* As fdec_sample_args has them: four words for each 256 logits. */
+static uint64_t stats_bytes(const struct model *m)
+{
+    return 16 * (((uint64_t) m->n_vocab + 255) / 256);
+}
+
 static bool each_buffer(struct decoder *d, visit_buffer *visit)
 {
     const struct model *m = d->m;
@@ -72,13 +93,13 @@ static bool each_buffer(struct decoder *d, visit_buffer *visit)
         {d->o.phi ? heads : 0, &d->phi},
         {d->o.mean_lse ? rows * heads : 0, &d->lse},
         {4 * rows * m->n_embd, &d->x},
-        {4 * rows * m->n_embd, &d->h},
         {4 * rows * n_q, &d->q},
         {4 * rows * n_kv, &d->k},
         {4 * rows * n_kv, &d->v},
         {4 * rows * m->n_ff, &d->gate},
-        {4 * rows * m->n_ff, &d->up},
+        {ffn_is_apart(m) ? 4 * rows * m->n_ff : 0, &d->up},
         {4 * m->n_vocab, &d->logits},
+        {is_sampled(&d->o) ? stats_bytes(m) : 0, &d->stats},
         {4 * (n_ctx + 1), &d->ids},
         {4 * (n_ctx + 1), &d->count},
         {8 * (m->rope_dim / 2), &d->angles},
@@ -135,31 +156,93 @@ static fdec_kv_layout kv_layout(const struct decoder *d)
         .capacity = d->o.n_ctx, .n_blocks = 1, .k = {.type = d->o.kv_type}, .v = {.type = d->o.kv_type}};
 }
 
-fdec_plan *find_linear(const struct stage *s, const struct weight *w)
-{
-    for (int i = 0; i < s->n_linear; i++)
-        if (s->linear[i].type == w->type && s->linear[i].n == w->n && s->linear[i].k == w->k)
-            return s->linear[i].plan;
-    return NULL;
-}
-
 static void make_room(struct decoder *d, const fdec_plan *plan)
 {
     const uint64_t need = fdec_plan_workspace_bytes(plan);
     d->workspace_bytes = need > d->workspace_bytes ? need : d->workspace_bytes;
 }
 
-static bool plan_linear(struct decoder *d, struct stage *s, const struct weight *w)
+/* ---- products ---- */
+
+struct product product_of(const struct weight *w, cl_mem y)
 {
-    if (w->n == 0 || find_linear(s, w))
+    return (struct product){.w = {w}, .y = {y}};
+}
+
+/* Neighbours of one type are one call. */
+int products_qkv(const struct decoder *d, const struct layer *l, struct product p[MAX_PRODUCTS])
+{
+    const cl_mem y[] = {d->q, d->k, d->v};
+    int n = 0, of_call = 0;
+    for (int i = 0; i < 3; i++) {
+        const struct weight *w = &l->w[W_Q + i];
+        if (i == 0 || w->type != w[-1].type) {
+            p[n++] = (struct product){.norm = &l->w[W_ATTN_NORM]};
+            of_call = 0;
+        }
+        p[n - 1].w[of_call] = w;
+        p[n - 1].y[of_call++] = y[i];
+    }
+    return n;
+}
+
+int products_ffn(const struct decoder *d, const struct layer *l, struct product p[MAX_PRODUCTS])
+{
+    const struct weight *gate = &l->w[W_GATE], *up = &l->w[W_UP], *norm = &l->w[W_FFN_NORM];
+    p[0] = (struct product){.w = {gate}, .norm = norm, .y = {d->gate}};
+    if (gate->type == up->type) {
+        p[0].w[1] = up;
+        p[0].glu = true;
+        return 1;
+    }
+    p[1] = (struct product){.w = {up}, .norm = norm, .y = {d->up}};
+    return 2;
+}
+
+struct product product_out(const struct decoder *d)
+{
+    return (struct product){.w = {&d->m->out}, .norm = &d->m->out_norm, .y = {d->logits}, .stats = d->sample};
+}
+
+static uint32_t rows_of(const struct product *p, int i)
+{
+    return p->w[i] ? p->w[i]->n : 0;
+}
+
+static bool same_plan(const struct product *a, const struct product *b)
+{
+    for (int i = 0; i < 3; i++)
+        if (rows_of(a, i) != rows_of(b, i))
+            return false;
+    return a->w[0]->type == b->w[0]->type && a->w[0]->k == b->w[0]->k && a->glu == b->glu && a->stats == b->stats &&
+           !a->norm == !b->norm;
+}
+
+fdec_plan *find_linear(const struct stage *s, const struct product *p)
+{
+    for (int i = 0; i < s->n_linear; i++)
+        if (same_plan(&s->linear[i].of, p))
+            return s->linear[i].plan;
+    return NULL;
+}
+
+static bool plan_linear(struct decoder *d, struct stage *s, const struct product *of)
+{
+    if (find_linear(s, of))
         return true;
     struct linear_plan *l = &s->linear[s->n_linear];
-    *l = (struct linear_plan){w->type, w->n, w->k, NULL};
+    *l = (struct linear_plan){*of, NULL};
     fdec_linear_params p = FDEC_LINEAR_PARAMS_INIT;
     p.max_m = s->rows;
-    p.n = w->n;
-    p.k = w->k;
-    p.w_type = w->type;
+    p.n = of->w[0]->n;
+    p.n2 = of->glu ? 0 : rows_of(of, 1);
+    p.n3 = rows_of(of, 2);
+    p.k = of->w[0]->k;
+    p.w_type = of->w[0]->type;
+    p.glu = of->glu ? FDEC_GLU_SILU : FDEC_GLU_NONE;
+    p.norm = of->norm != NULL;
+    p.eps = of->norm ? d->m->eps : 0;
+    p.stats = of->stats;
     p.impl = d->o.linear;
     p.max_concurrent = 1;
     try_fdec(d, fdec_linear_plan_create(d->ctx, &p, &l->plan));
@@ -167,6 +250,21 @@ static bool plan_linear(struct decoder *d, struct stage *s, const struct weight 
     make_room(d, l->plan);
     return true;
 }
+
+static bool plan_layer(struct decoder *d, struct stage *s, const struct layer *l)
+{
+    struct product p[2 * MAX_PRODUCTS + 2];
+    int n = products_qkv(d, l, p);
+    n += products_ffn(d, l, p + n);
+    p[n++] = product_of(&l->w[W_O], d->x);
+    p[n++] = product_of(&l->w[W_DOWN], d->x);
+    for (int i = 0; i < n; i++)
+        if (!plan_linear(d, s, &p[i]))
+            return false;
+    return true;
+}
+
+/* ---- plans ---- */
 
 static bool plan_embed(struct decoder *d)
 {
@@ -198,12 +296,11 @@ static bool plan_append(struct decoder *d)
 
 static bool plan_sample(struct decoder *d)
 {
-    const bool penalised = d->o.repeat_penalty != 1 && d->o.repeat_last > 0;
     fdec_sample_params p = FDEC_SAMPLE_PARAMS_INIT;
     p.max_rows = 1;
     p.cols = d->m->n_vocab;
     p.max_concurrent = 1;
-    if (d->o.temperature == 0 && !penalised)
+    if (!is_sampled(&d->o))
         return true;
     try_fdec(d, fdec_sample_plan_create(d->ctx, &p, &d->sample));
     make_room(d, d->sample);
@@ -227,10 +324,10 @@ static bool plan_stage(struct decoder *d, struct stage *s, uint32_t rows)
     try_fdec(d, fdec_attn_plan_create(d->ctx, &p, &s->attn));
     make_room(d, s->attn);
     for (uint32_t i = 0; i < m->n_layers; i++)
-        for (int w = 0; w < N_LAYER_WEIGHTS; w++)
-            if (!plan_linear(d, s, &m->layers[i].w[w]))
-                return false;
-    return s != &d->one || plan_linear(d, s, &m->out); /* logits are of one row, always */
+        if (!plan_layer(d, s, &m->layers[i]))
+            return false;
+    const struct product out = product_out(d);
+    return s != &d->one || plan_linear(d, s, &out); /* logits are of one row, always */
 }
 
 bool write_buffer(struct decoder *d, cl_mem mem, size_t bytes, const void *data)
