@@ -65,6 +65,8 @@ static bool pretend_one(struct device *d, const char *key, long long value)
         d->max_alloc_bytes = MIN(d->max_alloc_bytes, (uint64_t) value);
     else if (!strcmp(key, "prefetch"))
         d->prefetch = d->prefetch && value;
+    else if (!strcmp(key, "optimise"))
+        d->unoptimised = d->unoptimised || !value;
     else if (!strcmp(key, "fp64"))
         d->fp64 = d->fp64 && value;
     else if (!strcmp(key, "shuffle"))
@@ -88,8 +90,8 @@ fdec_status device_pretend(struct device *d)
         long long value;
         if (sscanf(text, "%31[a-z_0-9]=%lld%n", key, &value, &used) != 2 || !pretend_one(d, key, value))
             return fail(FDEC_E_ARG,
-                        "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= fp64= "
-                        "shuffle= wave= matrix= matrix_f16=",
+                        "FLASHDEC_PRETEND: '%s' is none of max_wg= local= cu= cpu_like= max_alloc= prefetch= optimise= "
+                        "fp64= shuffle= wave= matrix= matrix_f16=",
                         text);
         used += text[used] == ',';
     }

@@ -25,6 +25,7 @@ struct device {
     bool cpu_like;      /* one work-item with wide vectors beats a work-group: kernels for CPUs. False: GPU-like */
     bool fp16_storage;  /* vload_half and vstore_half give the right values */
     bool prefetch;      /* __builtin_prefetch compiles and runs */
+    bool unoptimised;   /* compilers are told not to optimise: in tests of kernels that are not for this device */
     bool fp64;
     int shuffle; /* how items reach each other's registers (cl/shuffle.h); 0: they do not */
     int wave;    /* size of sub-groups that kernels ask for, 32 or 64, where that is by sub-groups */

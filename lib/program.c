@@ -19,7 +19,7 @@ void program_options(const struct kernel *k, const struct problem *p, const stru
 {
     char defines[MAX_DEFINES] = "";
     device_defines(d, defines, sizeof defines);
-    snprintf(buf, n, "%s%s", program_standard(d->shuffle), defines);
+    snprintf(buf, n, "%s%s%s", program_standard(d->shuffle), d->unoptimised ? " -cl-opt-disable" : "", defines);
     defines[0] = 0;
     if (k->apart && k->apart(p, d, launch, defines)) {
         append(buf, n, "%s", defines);

@@ -21,7 +21,7 @@ enum { SKIP = 77, MAX_TRIALS = 32, MAX_SAMPLES = 4096, MAX_FAULTS = 32, MAX_BROK
 struct check {
     const char *op, *style, *only, *kernel, *config;
     uint64_t seed;
-    bool full, tiny, broken, list;
+    bool full, tiny, broken;
     int build_timeout_s; /* tiny: of one plan with its runs */
     int start, progress; /* child: the first plan to make; pipe to the parent, -1: none */
 
@@ -307,7 +307,9 @@ static void check_variants(struct check *c, struct group *g)
     static struct sample samples[MAX_SAMPLES];
     char text[1024];
     int accepted = 0;
+    const bool unoptimised = c->ctx->device.unoptimised;
     for (const struct kernel *const *k = kernels; *k; k++) {
+        c->ctx->device.unoptimised = unoptimised || (!c->full && !has_style(*k, check_native(c)));
         const int n = wanted(c, *k, g->plan->op, &g->sieve) ? sample(c, *k, g->plan, g->sieve.samples, samples) : 0;
         accepted += n;
         for (int i = 0; i < n; i++) {
@@ -317,6 +319,7 @@ static void check_variants(struct check *c, struct group *g)
                 report(c, *k, samples[i].cfg, g, run_plan(c, *k, samples[i].cfg, g, text, sizeof text), text);
         }
     }
+    c->ctx->device.unoptimised = unoptimised;
     if (!accepted && !c->kernel && !c->style)
         check_that(c, false, g->text, "every variant rejects it");
 }
@@ -535,12 +538,10 @@ static void run_children(struct check *c, char **argv, int argc)
 
 static int usage(void)
 {
-    fprintf(
-        stderr,
-        "usage: checkcl [--op attn|linear|softmax|api|random] [--style wg|vec] [--only PROBLEM|NUMBER] [--kernel NAME] "
-        "[--config TEXT]\n"
-        "               [--seed N] [--full] [--broken] [--tiny [--build-timeout SECONDS]]\n"
-        "The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no device.\n");
+    fprintf(stderr,
+            "usage: checkcl [--op attn|linear|softmax|api|random] [--style wg|vec|mma] [--kernel NAME] [--seed N]\n"
+            "               [--only PROBLEM|NUMBER] [--config TEXT] [--full] [--broken] [--tiny [--build-timeout S]]\n"
+            "The device is FLASHDEC_DEVICE's. Exit status 0 passed, 1 failed, 2 usage, 77 no device.\n");
     return 2;
 }
 
