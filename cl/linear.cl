@@ -40,8 +40,6 @@
 #define WG (TILE / R * (TILE / R))
 #endif
 #ifdef LINEAR_MMA
-#define W_BITS   PASTE(MMA_BITS_, W_TYPE)
-#define X_BITS   (NORM ? MMA_BITS_f32 : PASTE(MMA_BITS_, X_TYPE)) /* a normalised x is in work, f32 */
 #define MMA_F16  MMA_TAKES_F16(MATRIX_F16, W_BITS, X_BITS)
 #define W_PIECES MMA_PIECES(W_BITS, MMA_F16)
 #define X_PIECES MMA_PIECES(X_BITS, MMA_F16)

@@ -6,23 +6,55 @@
 
 enum { TN, TM, TK, WAVES, STAGES, SPLITK };
 
-/* Bits of a significand of what the unit reads; 0: a type that it is not given. A normalised x is f32. */
-static int w_bits(const struct linear_problem *l)
+/* Bits of a significand of what is made pieces of: floats, and the quants of blocks. */
+static int type_bits(fdec_type type)
 {
-    return l->w_type == FDEC_F16 ? MMA_BITS_f16 : l->w_type == FDEC_BF16 ? MMA_BITS_bf16 : 0;
+    switch (type) {
+    case FDEC_F32: return MMA_BITS_F32;
+    case FDEC_F16: return MMA_BITS_F16;
+    case FDEC_BF16: return MMA_BITS_BF16;
+    default: return MMA_BITS_QUANT;
+    }
 }
 
+static int w_bits(const struct linear_problem *l)
+{
+    return type_bits(l->w_type);
+}
+
+/* A normalised x is in the workspace, f32. */
 static int x_bits(const struct linear_problem *l)
 {
-    return l->norm || l->x_type == FDEC_F32 ? MMA_BITS_f32 : l->x_type == FDEC_F16 ? MMA_BITS_f16 : MMA_BITS_bf16;
+    return type_bits(l->norm ? FDEC_F32 : l->x_type);
+}
+
+/* Of blocks: columns that have a scale of their own, and how many numbers that is: a scale, or with what is added. */
+static int span(fdec_type type)
+{
+    return type == FDEC_Q6_K ? 16 : 32;
+}
+
+static int scales(fdec_type type)
+{
+    switch (type) {
+    case FDEC_F32:
+    case FDEC_F16:
+    case FDEC_BF16: return 0;
+    case FDEC_Q4_1:
+    case FDEC_Q5_1:
+    case FDEC_Q4_K:
+    case FDEC_Q5_K: return 2;
+    default: return 1;
+    }
 }
 
 static size_t local_bytes(const struct linear_problem *l, const struct device *d, const int *cfg)
 {
     const bool f16 = MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l));
     const int lines = cfg[TN] * MMA_PIECES(w_bits(l), f16) + cfg[TM] * MMA_PIECES(x_bits(l), f16);
+    const int numbers = scales(l->w_type) * cfg[TN] * cfg[TK] / span(l->w_type);
     const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
-    return (size_t) (cfg[STAGES] * lines * (cfg[TK] + 8) * 2 + scratch * 4);
+    return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + scratch * 4);
 }
 
 static const char *mma_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -30,8 +62,6 @@ static const char *mma_reject(const struct problem *p, const struct device *d, c
     const struct linear_problem *l = &p->linear;
     if (!d->matrix)
         return "the device has no matrix unit that is known here";
-    if (!w_bits(l))
-        return "the matrix unit is given weights of f16 and bf16";
     if (cfg[TM] % MMA_N_OF(d->matrix))
         return "TM is no multiple of the unit's tokens";
     if (cfg[TN] % (cfg[WAVES] * MMA_M))
@@ -41,12 +71,15 @@ static const char *mma_reject(const struct problem *p, const struct device *d, c
     return linear_stored_reject(p, d, (size_t) (cfg[WAVES] * MMA_LANES_OF(d->matrix)), local_bytes(l, d, cfg), 2);
 }
 
-/* Registers of a work-item for sums, twice, and for what is loaded ahead. All others are about as many again. */
+/* Registers of a work-item for sums, twice, for those of ones, and for what is loaded ahead. All others are about as
+ * many again. */
 static int registers(const struct linear_problem *l, const struct device *d, const int *cfg)
 {
     const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
     const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
-    return 2 * cfg[TN] * cfg[TM] / items + 4 * (int) div_up(cfg[TN] * pieces_of_8, items) +
+    const int w_words = l->w_type == FDEC_F32 ? 8 : 4, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
+    const int numbers = scales(l->w_type) * (int) div_up(cfg[TN] * cfg[TK] / span(l->w_type), items);
+    return 2 * cfg[TN] * cfg[TM] / items + ones + w_words * (int) div_up(cfg[TN] * pieces_of_8, items) + numbers +
            x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
 }
 
@@ -63,16 +96,17 @@ static bool mma_prune(const struct problem *p, const struct device *d, const int
 static void choose_buffers(const struct linear_problem *l, const struct device *d, int *cfg)
 {
     static const int tries[][2] = {{64, 3}, {64, 2}, {32, 2}};
-    const bool copies = d->matrix == MATRIX_PTX; /* else the next tile is in registers, and more stages gain little */
-    for (size_t i = copies ? 0 : 1; i < ARRAY_LEN(tries); i++) {
+    const bool ptx = d->matrix == MATRIX_PTX, copies = ptx && (l->w_type == FDEC_F16 || l->w_type == FDEC_BF16);
+    for (size_t i = copies ? 0 : 1; i < ARRAY_LEN(tries); i++) { /* else the next tile comes through registers */
         cfg[TK] = tries[i][0];
         cfg[STAGES] = tries[i][1];
-        if (local_bytes(l, d, cfg) <= (copies ? d->local_bytes : d->local_bytes / 2))
+        if (local_bytes(l, d, cfg) <= (ptx ? d->local_bytes : d->local_bytes / 2))
             break;
     }
 }
 
-/* K is split when the rows alone leave compute units without two groups. */
+/* K is split when the rows alone leave compute units without two groups. Blocks come through registers, as in wg-flat:
+ * the unit gains nothing before that one's multiply-adds take longer than memory. */
 static double mma_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
@@ -82,7 +116,7 @@ static double mma_expect(const struct problem *p, const struct device *d, int *c
     cfg[TK] = 32;
     cfg[STAGES] = 2;
     cfg[SPLITK] = 1;
-    if (!d->matrix || !w_bits(l))
+    if (!d->matrix)
         return 0;
     cfg[TM] = MAX(cfg[TM], MMA_N_OF(d->matrix));
     choose_buffers(l, d, cfg);
@@ -97,12 +131,18 @@ static double mma_expect(const struct problem *p, const struct device *d, int *c
         cfg[TN] /= 2;
     if (d->cpu_like)
         return 0.01;
-    return l->m > 4 ? 0.75 : 0.6;
+    if (l->w_type == FDEC_F32)
+        return 0.3; /* up to nine products for one: on many cards no faster than multiply-adds */
+    return l->m > (scales(l->w_type) ? 16 : 4) ? 0.75 : 0.6;
 }
 
 static void mma_define(const struct problem *p, char *opt)
 {
-    linear_define(p, opt, p->linear.norm ? "LINEAR_MMA -DNORM=1" : "LINEAR_MMA -DNORM=0");
+    const struct linear_problem *l = &p->linear;
+    linear_define(p, opt, "LINEAR_MMA");
+    append(opt, MAX_DEFINES, " -DW_BITS=%d -DX_BITS=%d", w_bits(l), x_bits(l));
+    if (scales(l->w_type))
+        append(opt, MAX_DEFINES, " -DSPAN=%d -DSCALES=%d", span(l->w_type), scales(l->w_type));
 }
 
 static struct geometry mma_geometry(const struct problem *p, const struct device *d, const int *cfg)

@@ -3,21 +3,38 @@
  *
  *   linear_mma  TM tokens x TN rows by WAVES waves, each of which takes TN / WAVES rows and all tokens. K in tiles of
  *               TK through STAGES buffers in local memory: tile t + STAGES - 1 is on its way while tile t is used.
- *               2*STAGES*(TN*W_PIECES + TM*X_PIECES)*(TK+8) bytes local. K may be split: see linear_wg_flat.
+ *               2*STAGES*(TN*W_PIECES + TM*X_PIECES)*(TK+8) bytes local, of blocks 4*STAGES*TN*TK/SPAN*SCALES more.
+ *               K may be split: see linear_wg_flat.
  *
  * Both sides are of one type of 16 bits: as they are where both are f16, or bf16; else as sums of X_PIECES and W_PIECES
  * pieces of bf16 (mma.h), all of whose products are made: nothing of x and W is rounded. Units may cut off what a sum
- * does not hold, where the library's own additions round; so the sums of a tile begin at 0, and are then added. */
+ * does not hold, where the library's own additions round; so the sums of a tile begin at 0, and are then added.
+ *
+ * Blocks: their quants are whole numbers, which one piece holds. Sums begin at 0 for each SPAN columns that have a
+ * scale of their own, are multiplied by it, and added. Where a minimum is added to elements (SCALES 2, else 1), it is
+ * multiplied by the sum of x over the SPAN, which the unit makes by a row of ones: d sum(q x) + m sum(x) for
+ * sum((d q + m) x). With an infinity in x that may be Inf - Inf, so sums that are no numbers are made again, element
+ * by element.
+ *
+ * What linear_mma.c says of the class: W_BITS, X_BITS of a significand; SPAN and SCALES of blocks. */
 #define STRIDE  (TK + 8) /* an odd number of 16 bytes: neighbouring lines start in other banks */
 #define TK8     (TK / 8)
 #define LINE8   (STRIDE / 8)
-#define W_TILE  (W_PIECES * TN * LINE8) /* in uint4: 8 elements */
+#if !IS_BLOCKS
+#define SPAN   TK
+#define SCALES 0
+#endif
+#define LEAST   (SCALES == 2)
+#define SPANS   (TK / SPAN)
+#define W_LINES (W_PIECES * TN * LINE8) /* in uint4: 8 elements */
+#define W_TILE  (W_LINES + SCALES * SPANS * TN / 4) /* [SCALES][SPANS][TN] float at the end */
 #define X_TILE  (X_PIECES * TM * LINE8)
 #define W_LOADS ((TN * TK8 + WG - 1) / WG)
 #define X_LOADS ((TM * TK8 + WG - 1) / WG)
+#define S_LOADS ((TN * SPANS + WG - 1) / WG)
 #define ROWS    (TN / WAVES / MMA_M) /* of tiles of the unit, of a wave */
 #define TOKENS  (TM / MMA_N)
-#define W_ASYNC (MMA_ASYNC && W_PIECES == 1)
+#define W_ASYNC (MMA_ASYNC && W_PIECES == 1 && !IS_BLOCKS)
 #define AT_ONCE (GLU ? 2 : 1) /* rows that finish() needs together */
 #define X_ASYNC (MMA_ASYNC && X_PIECES == 1)
 
@@ -31,14 +48,42 @@ INLINE void put_pieces(local uint4 *to, int apart, int n, float8 v)
     }
 }
 
+/* Eight columns of W on their way. */
+#if IS_BLOCKS
+typedef uint4 w_vec;
+#define GET_W(row, column, k, aligned) quants_piece(row, column, k)
+INLINE uint4 quants_piece(global const uchar *row, int column, int k)
+{
+    const int v = column % W_BLOCK / 8;
+    if (column >= k)
+        return 0;
+    const float8 q = PASTE(whole_, W_TYPE)(row + W_UNITS(column), v / 8, v % 8);
+#if MMA_F16
+    ushort8 bits;
+    vstore_half8(q, 0, (half *) &bits);
+    return as_uint4(bits);
+#else
+    return as_uint4(convert_ushort8(as_uint8(q) >> 16));
+#endif
+}
+
+INLINE float2 scale_piece(global const uchar *row, int column, int k)
+{
+    return column < k ? PASTE(part_, W_TYPE)(row + W_UNITS(column), column % W_BLOCK / SPAN) : (float2) 0.0f;
+}
+#elif IS_16_BIT
+typedef uint4 w_vec;
+#define GET_W(row, column, k, aligned) bits_piece((global const ushort *) (row), column, k, aligned)
+#else
+typedef float8 w_vec;
+#define GET_W w_piece
+#endif
 #if W_PIECES == 1
 #define PUT_W(to, v) (*(to) = v)
+#elif IS_16_BIT
+#define PUT_W(to, v) put_pieces(to, TN *LINE8, W_PIECES, PASTE(wide_, W_TYPE)(v))
 #else
-#define PUT_W(to, v) put_pieces(to, TN *LINE8, W_PIECES, half8_bits(v))
-INLINE float8 half8_bits(uint4 bits)
-{
-    return vload_half8(0, (const half *) &bits);
-}
+#define PUT_W(to, v) put_pieces(to, TN *LINE8, W_PIECES, v)
 #endif
 #if X_PIECES == 1
 typedef uint4 x_vec;
@@ -54,15 +99,13 @@ typedef float8 x_vec;
 #define GET_X        x_piece
 #endif
 
-INLINE global const ushort *w_bits_of(const struct args *a, int row)
-{
-    return (global const ushort *) w_row_of(a, row);
-}
-
 /* What a work-item loads ahead: the first steps of its way from global to local memory. */
 struct ahead {
-    uint4 w[W_LOADS];
+    w_vec w[W_LOADS];
     x_vec x[X_LOADS];
+#if IS_BLOCKS
+    float2 scale[S_LOADS];
+#endif
 };
 
 struct place_of_tile {
@@ -75,6 +118,9 @@ struct place_of_tile {
 #define LOAD_COL8(i) ((p->item + (i) * WG) % TK8)
 #define LOAD_W_TO(i) (w_tile + (LOAD_LINE(i) / MMA_M * MMA_M + mma_place(LOAD_LINE(i) % MMA_M)) * LINE8 + LOAD_COL8(i))
 #define LOAD_X_TO(i) (x_tile + LOAD_LINE(i) * LINE8 + LOAD_COL8(i))
+/* Row and span of scale i of an item. */
+#define SCALE_ROW(i)  ((p->item + (i) * WG) / SPANS)
+#define SCALE_SPAN(i) ((p->item + (i) * WG) % SPANS)
 
 /* Begins to bring a tile of K. */
 INLINE void fetch(const struct args *a, const struct place_of_tile *p, int tile, struct ahead *next,
@@ -82,12 +128,16 @@ INLINE void fetch(const struct args *a, const struct place_of_tile *p, int tile,
 {
     MMA_UNROLL for (int i = 0; i < W_LOADS; i++) {
         const int line = LOAD_LINE(i), column = tile * TK + LOAD_COL8(i) * 8;
-        global const ushort *row = w_bits_of(a, p->row0 + line);
+        global const W_T *row = w_row_of(a, p->row0 + line);
         if (W_ASYNC && p->w_aligned && column < a->k && line < TN)
             mma_copy(LOAD_W_TO(i), row + column);
         else
-            next->w[i] = bits_piece(row, column, a->k, p->w_aligned);
+            next->w[i] = GET_W(row, column, a->k, p->w_aligned);
     }
+#if IS_BLOCKS
+    MMA_UNROLL for (int i = 0; i < S_LOADS; i++)
+        next->scale[i] = scale_piece(w_row_of(a, p->row0 + SCALE_ROW(i)), tile * TK + SCALE_SPAN(i) * SPAN, a->k);
+#endif
     MMA_UNROLL for (int i = 0; i < X_LOADS; i++) {
         const int line = LOAD_LINE(i), column = tile * TK + LOAD_COL8(i) * 8;
 #if X_ASYNC
@@ -108,6 +158,15 @@ INLINE void put(const struct args *a, const struct place_of_tile *p, int tile, c
         if (LOAD_LINE(i) < TN && !(W_ASYNC && p->w_aligned && column < a->k))
             PUT_W(LOAD_W_TO(i), next->w[i]);
     }
+#if IS_BLOCKS
+    local float *scales = (local float *) (w_tile + W_LINES);
+    MMA_UNROLL for (int i = 0; i < S_LOADS; i++)
+        if (SCALE_ROW(i) < TN) {
+            scales[SCALE_SPAN(i) * TN + SCALE_ROW(i)] = next->scale[i].x;
+            if (LEAST)
+                scales[(SPANS + SCALE_SPAN(i)) * TN + SCALE_ROW(i)] = next->scale[i].y;
+        }
+#endif
     MMA_UNROLL for (int i = 0; i < X_LOADS; i++) {
         const int column = tile * TK + LOAD_COL8(i) * 8;
         if (LOAD_LINE(i) < TM && !(X_ASYNC && p->x_aligned && column < a->k))
@@ -115,31 +174,114 @@ INLINE void put(const struct args *a, const struct place_of_tile *p, int tile, c
     }
 }
 
-/* The products of a tile, of a wave's rows. */
-INLINE void add_tile(mma_sums sums[ROWS][TOKENS], local const ushort *w_tile, local const ushort *x_tile, int lane,
-                     local float *scratch)
+/* The products of a span of columns, of a wave's rows, and of ones where a minimum needs them. */
+INLINE void multiply(mma_sums part[ROWS + LEAST][TOKENS], local const ushort *w_lines, local const ushort *x_lines,
+                     int lane, local float *scratch)
 {
-    mma_sums part[ROWS][TOKENS];
-    MMA_UNROLL for (int r = 0; r < ROWS; r++)
+    MMA_UNROLL for (int r = 0; r < ROWS + LEAST; r++)
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
             part[r][t] = 0.0f;
-    MMA_UNROLL for (int c = 0; c < TK; c += MMA_K) {
-        mma_w w[ROWS][W_PIECES];
+    MMA_UNROLL for (int c = 0; c < SPAN; c += MMA_K) {
+        mma_w w[ROWS + LEAST][W_PIECES];
         MMA_UNROLL for (int r = 0; r < ROWS; r++)
             MMA_UNROLL for (int i = 0; i < W_PIECES; i++)
-                w[r][i] = mma_load_w(w_tile + (i * TN + r * MMA_M) * STRIDE + c, STRIDE, lane, scratch);
+                w[r][i] = mma_load_w(w_lines + (i * TN + r * MMA_M) * STRIDE + c, STRIDE, lane, scratch);
+#if LEAST
+        w[ROWS][0] = mma_ones();
+#endif
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
             MMA_UNROLL for (int j = 0; j < X_PIECES; j++) {
-                const mma_x x = mma_load_x(x_tile + (j * TM + t * MMA_N) * STRIDE + c, STRIDE, lane, scratch);
-                MMA_UNROLL for (int r = 0; r < ROWS; r++)
+                const mma_x x = mma_load_x(x_lines + (j * TM + t * MMA_N) * STRIDE + c, STRIDE, lane, scratch);
+                MMA_UNROLL for (int r = 0; r < ROWS + LEAST; r++)
                     MMA_UNROLL for (int i = 0; i < W_PIECES; i++)
                         part[r][t] = mma(w[r][i], x, part[r][t], lane, scratch);
             }
     }
+}
+
+/* Those of a tile, scaled where W is blocks. */
+INLINE void add_tile(mma_sums sums[ROWS][TOKENS], local const uint4 *w_tile, local const uint4 *x_tile, int wave,
+                     int lane, local float *scratch)
+{
+    const int row0 = wave * ROWS * MMA_M;
+    MMA_UNROLL for (int s = 0; s < SPANS; s++) {
+        mma_sums part[ROWS + LEAST][TOKENS];
+        multiply(part, (local const ushort *) w_tile + row0 * STRIDE + s * SPAN,
+                 (local const ushort *) x_tile + s * SPAN, lane, scratch);
+        MMA_UNROLL for (int r = 0; r < ROWS; r++) {
+#if IS_BLOCKS
+            local const float *scales = (local const float *) (w_tile + W_LINES) + s * TN + row0 + r * MMA_M;
+            const mma_sums scale = mma_of_rows(scales, lane);
+#if LEAST
+            const mma_sums least = mma_of_rows(scales + SPANS * TN, lane);
+            MMA_UNROLL for (int t = 0; t < TOKENS; t++)
+                sums[r][t] += fma(scale, part[r][t], least * part[ROWS][t]);
+#else
+            MMA_UNROLL for (int t = 0; t < TOKENS; t++)
+                sums[r][t] = fma(scale, part[r][t], sums[r][t]);
+#endif
+#else
+            MMA_UNROLL for (int t = 0; t < TOKENS; t++)
+                sums[r][t] += part[r][t];
+#endif
+        }
+    }
+}
+
+/* Of a lane: row 0 of its tile r, and its token i of tile t. */
+#define LANE_ROW(r)      (p->row0 + (wave * ROWS + (r)) * MMA_M + mma_row(lane))
+#define LANE_TOKEN(t, i) (p->token0 + (t) * MMA_N + mma_token(lane) + (i))
+#define TOKEN_BIT(t, i)  (1u << ((t) * MMA_TOKENS + (i)))
+
+/* The sums of a lane, but of the tokens whose bits are in `but`. */
+INLINE void store_lane(const struct args *a, const struct place_of_tile *p, mma_sums sums[ROWS][TOKENS],
+                       int wave, int lane, uint but)
+{
     MMA_UNROLL for (int r = 0; r < ROWS; r++)
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
-            sums[r][t] += part[r][t];
+            MMA_UNROLL for (int i = 0; i < MMA_TOKENS; i++) {
+                const int token = but & TOKEN_BIT(t, i) ? a->m : LANE_TOKEN(t, i);
+                float out[MMA_ROWS];
+                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j++)
+                    out[j] = mma_sum(sums[r][t], i, j);
+                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j += AT_ONCE)
+                    store_sums(a, out + j, AT_ONCE, token, LANE_ROW(r) + j);
+            }
 }
+
+#if LEAST
+/* The tokens of a lane some of whose sums are no numbers. */
+INLINE uint not_finite(mma_sums sums[ROWS][TOKENS])
+{
+    uint tokens = 0;
+    MMA_UNROLL for (int r = 0; r < ROWS; r++)
+        MMA_UNROLL for (int t = 0; t < TOKENS; t++)
+            MMA_UNROLL for (int i = 0; i < MMA_TOKENS; i++)
+                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j++)
+                    tokens |= isfinite(mma_sum(sums[r][t], i, j)) ? 0 : TOKEN_BIT(t, i);
+    return tokens;
+}
+
+/* Of a lane's tokens whose bits are in `only` the sums over columns first..end-1, element by element. */
+INLINE void store_elements(const struct args *a, const struct place_of_tile *p, int wave, int lane, uint only,
+                           int first, int end)
+{
+    ROLL for (int n = 0; n < ROWS * TOKENS * MMA_SUMS; n += AT_ONCE) {
+        const int j = n % MMA_ROWS, i = n / MMA_ROWS % MMA_TOKENS, t = n / MMA_SUMS % TOKENS;
+        const int token = LANE_TOKEN(t, i), row = LANE_ROW(n / MMA_SUMS / TOKENS) + j;
+        float out[AT_ONCE];
+        if (only & TOKEN_BIT(t, i)) {
+            UNROLL for (int g = 0; g < AT_ONCE; g++) {
+                float sum = 0.0f;
+                ROLL for (int c = first; c < end; c += 8)
+                    sum = dot8(x_piece(a, token, c, p->x_aligned), w_piece(w_row_of(a, row + g), c, a->k, false), sum);
+                out[g] = sum;
+            }
+            store_sums(a, out, AT_ONCE, token, row);
+        }
+    }
+}
+#endif
 
 /* Groups: rows / TN, tokens / TM, parts of K. */
 __attribute__((reqd_work_group_size(WG, 1, 1)))
@@ -169,21 +311,17 @@ kernel void linear_mma(LINEAR_ARGS)
             fetch(&a, &p, ahead, &next, w_tiles + then * W_TILE, x_tiles + then * X_TILE);
         MMA_COPIES_END();
         if (tile >= first)
-            add_tile(sums, (local const ushort *) (w_tiles + now * W_TILE + wave * ROWS * MMA_M * LINE8),
-                     (local const ushort *) (x_tiles + now * X_TILE), lane, scratch);
+            add_tile(sums, w_tiles + now * W_TILE, x_tiles + now * X_TILE, wave, lane, scratch);
         if (ahead < last)
             put(&a, &p, ahead, &next, w_tiles + then * W_TILE, x_tiles + then * X_TILE);
     }
 
-    MMA_UNROLL for (int r = 0; r < ROWS; r++)
-        MMA_UNROLL for (int t = 0; t < TOKENS; t++)
-            MMA_UNROLL for (int i = 0; i < MMA_TOKENS; i++) {
-                const int token = p.token0 + t * MMA_N + mma_token(lane) + i;
-                const int row = p.row0 + (wave * ROWS + r) * MMA_M + mma_row(lane);
-                float out[MMA_ROWS];
-                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j++)
-                    out[j] = mma_sum(sums[r][t], i, j);
-                MMA_UNROLL for (int j = 0; j < MMA_ROWS; j += AT_ONCE)
-                    store_sums(&a, out + j, AT_ONCE, token, row + j);
-            }
+#if LEAST
+    const uint again = not_finite(sums);
+    if (again)
+        store_elements(&a, &p, wave, lane, again, first * TK, min(last * TK, k));
+#else
+    const uint again = 0;
+#endif
+    store_lane(&a, &p, sums, wave, lane, again);
 }

@@ -37,12 +37,15 @@
 /* Local f32 of a wave's stand-in. */
 #define MMA_SCRATCH_OF(dialect) (MMA_LANES_OF(dialect) * (MMA_W_OF(dialect) + MMA_X_OF(dialect)))
 
-/* Bits of a significand, and the pieces that hold them. f16: the unit takes f16 on both sides as they are. */
-#define MMA_BITS_f32          24
-#define MMA_BITS_f16          11
-#define MMA_BITS_bf16         8
+/* Bits of a significand, and the pieces that hold them. f16: the unit takes f16 on both sides as they are. Quants of
+ * blocks are whole numbers from -128 to 127: either type holds them. */
+#define MMA_BITS_F32          24
+#define MMA_BITS_F16          11
+#define MMA_BITS_BF16         8
+#define MMA_BITS_QUANT        7
 #define MMA_PIECES(bits, f16) ((f16) ? 1 : ((bits) + 7) / 8)
-#define MMA_TAKES_F16(unit_f16, w_bits, x_bits) ((unit_f16) && (w_bits) == MMA_BITS_f16 && (x_bits) == MMA_BITS_f16)
+#define MMA_TAKES_F16(unit_f16, w_bits, x_bits) \
+    ((unit_f16) && (x_bits) == MMA_BITS_F16 && ((w_bits) == MMA_BITS_F16 || (w_bits) == MMA_BITS_QUANT))
 
 #ifdef __OPENCL_VERSION__
 #define MMA_N     MMA_N_OF(MATRIX)
@@ -114,6 +117,27 @@ INLINE float mma_sum(mma_sums sums, int token, int row)
     float s[MMA_SUMS];
     PASTE(vstore, MMA_SUMS)(sums, 0, s);
     return s[token + row * MMA_TOKENS];
+}
+
+/* Of each of a lane's sums the number of its row; `rows` has those of the 16 rows of the tile. */
+INLINE mma_sums mma_of_rows(local const float *rows, int lane)
+{
+#if MATRIX == MATRIX_PTX
+    return vload2(0, rows + mma_row(lane)).xxyy;
+#else
+    return PASTE(vload, MMA_SUMS)(0, rows + mma_row(lane));
+#endif
+}
+
+/* Sixteen rows of ones, wherever their elements lie: their sums are those of x alone. */
+INLINE mma_w mma_ones(void)
+{
+#define MMA_ONE (MMA_F16 ? 0x3c00 : 0x3f80)
+#if MATRIX == MATRIX_PTX
+    return (mma_w) (MMA_ONE << 16 | MMA_ONE);
+#else
+    return (mma_w) (MMA_ONE);
+#endif
 }
 
 /* The first 8 bits of v, and less than v unless it is 0: then no piece of an infinity is NaN times 0, since no piece

@@ -35,7 +35,8 @@
  *     element_T(&s, q, g, v)     the elements
  *     IS_SCALED_T                1: all elements of a block are s.d * q. A sum of q * x is scaled once; with d = Inf
  *                                it is Inf where the sum of elements, Inf * 0 among them, is NaN
- *     quant_T(block, v)          vector v of the block */
+ *     quant_T(block, v)          vector v of the block
+ *     part_T(block, p)           scale and what is added of part p alone: 32 elements, of q6_k 16 */
 #ifndef QUANT_H
 #define QUANT_H
 #include "load.h"
@@ -233,6 +234,32 @@ INLINE vec quant_with_least(const struct quant_scales *s, vec q, int part)
     return fma((vec) s->part[part], q, (vec) s->least_of[part]);
 }
 
+/* ---- parts of blocks --------------------------------------------------------------------------------------------- */
+
+INLINE float2 quant_scale(global const uchar *block)
+{
+    return (float2) (vload_half(0, (global const half *) block), 0.0f);
+}
+
+INLINE float2 quant_scale_and_least(global const uchar *block)
+{
+    return (float2) (vload_half(0, (global const half *) block), vload_half(1, (global const half *) block));
+}
+
+INLINE float2 part_q6_k(global const uchar *block, int p)
+{
+    global const char *scales = (global const char *) block + 192;
+    return (float2) (vload_half(104, (global const half *) block) * scales[p], 0.0f);
+}
+
+#define part_q8_0(block, p) quant_scale(block)
+#define part_q4_0(block, p) quant_scale(block)
+#define part_q4_1(block, p) quant_scale_and_least(block)
+#define part_q5_0(block, p) quant_scale(block)
+#define part_q5_1(block, p) quant_scale_and_least(block)
+#define part_q4_k(block, p) quant_part(block, p)
+#define part_q5_k(block, p) quant_part(block, p)
+
 /* ---- vectors of blocks ------------------------------------------------------------------------------------------- */
 
 /* All scales of a block of 256 are computed for one vector, and once where a block is unrolled; a GPU's item takes
@@ -261,9 +288,7 @@ QUANT_VECTOR_OF_PART(q5_k)
 
 INLINE vec quant_q6_k(global const uchar *block, int v)
 {
-    global const char *scales = (global const char *) block + 192;
-    const float scale = vload_half(104, (global const half *) block) * scales[v * WIDTH / 16];
-    return whole_q6_k(block, v * WIDTH / 64, v % (64 / WIDTH)) * scale;
+    return whole_q6_k(block, v * WIDTH / 64, v % (64 / WIDTH)) * part_q6_k(block, v * WIDTH / 16).x;
 }
 #else
 QUANT_VECTOR(q4_k)

@@ -66,7 +66,7 @@ static bool run_head(const struct head *h, float temperature)
            !fdec_linear_run(h->linear, check_queue_of(h->c), &a, 0, NULL, NULL);
 }
 
-static void check_head(struct check *c, const struct kernel *k, const struct problem *p)
+void check_linear_records(struct check *c, const struct kernel *k, const struct problem *p)
 {
     static const float temperatures[] = {0, 0.1f, 1};
     struct head h = {.c = c, .k = k};
@@ -104,5 +104,5 @@ void check_linear_stats(struct check *c)
     if (check_tiny(c) || check_broken(c) || check_filtered(c) || !check_problem(c, "linear:f16 m=3 n=1000 k=96", &p))
         return;
     p.linear.stats = true;
-    check_each_linear(c, &p, check_head);
+    check_each_linear(c, &p, check_linear_records);
 }

@@ -62,6 +62,8 @@ void check_linear(struct check *c);
 void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
 void check_linear_stats(struct check *c); /* records for sampling */
 void check_linear_band(struct check *c, const struct kernel *k, const struct problem *p, int runs);
+/* Sampling by a kernel's records and without them takes the same tokens. p: of check_linear_stats.c's M and N. */
+void check_linear_records(struct check *c, const struct kernel *k, const struct problem *p);
 void check_linear_large(struct check *c, int64_t m); /* sums past the end of half; m up to 8 */
 void check_linear_matrix(struct check *c); /* on the device's matrix unit, or its stand-in */
 /* Each variant of linear that this device is made for and that can do p, W packed where it must be: check(c, k, p). Its
