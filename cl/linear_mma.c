@@ -17,6 +17,11 @@ static int type_bits(fdec_type type)
     }
 }
 
+static bool is_16_bit(fdec_type type)
+{
+    return type == FDEC_F16 || type == FDEC_BF16;
+}
+
 static int w_bits(const struct linear_problem *l)
 {
     return type_bits(l->w_type);
@@ -71,13 +76,15 @@ static const char *mma_reject(const struct problem *p, const struct device *d, c
     return linear_stored_reject(p, d, (size_t) (cfg[WAVES] * MMA_LANES_OF(d->matrix)), local_bytes(l, d, cfg), 2);
 }
 
-/* Registers of a work-item for sums, twice, for those of ones, and for what is loaded ahead. All others are about as
- * many again. */
+enum { MOST_REGISTERS = 100 };
+
+/* Registers of a work-item for sums, twice, for those of ones, and for what is loaded ahead, blocks taken apart. All
+ * others are about as many again. */
 static int registers(const struct linear_problem *l, const struct device *d, const int *cfg)
 {
     const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
     const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
-    const int w_words = l->w_type == FDEC_F32 ? 8 : 4, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
+    const int w_words = is_16_bit(l->w_type) ? 4 : 8, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
     const int numbers = scales(l->w_type) * (int) div_up(cfg[TN] * cfg[TK] / span(l->w_type), items);
     return 2 * cfg[TN] * cfg[TM] / items + ones + w_words * (int) div_up(cfg[TN] * pieces_of_8, items) + numbers +
            x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
@@ -88,7 +95,8 @@ static bool mma_prune(const struct problem *p, const struct device *d, const int
 {
     const struct linear_problem *l = &p->linear;
     return !d->matrix || d->cpu_like || (cfg[TM] >= 2 * l->m && cfg[TM] > MMA_N_OF(d->matrix)) ||
-           (cfg[TM] < 64 && cfg[TM] < l->m) || registers(l, d, cfg) > 100 || cfg[SPLITK] > div_up(l->k, cfg[TK]);
+           (cfg[TM] < 64 && cfg[TM] < l->m) || registers(l, d, cfg) > MOST_REGISTERS ||
+           cfg[SPLITK] > div_up(l->k, cfg[TK]);
 }
 
 /* The largest tile, and the most of them on their way, of which a compute unit holds two groups. What NVIDIA's driver
@@ -96,11 +104,12 @@ static bool mma_prune(const struct problem *p, const struct device *d, const int
 static void choose_buffers(const struct linear_problem *l, const struct device *d, int *cfg)
 {
     static const int tries[][2] = {{64, 3}, {64, 2}, {32, 2}};
-    const bool ptx = d->matrix == MATRIX_PTX, copies = ptx && (l->w_type == FDEC_F16 || l->w_type == FDEC_BF16);
+    const bool ptx = d->matrix == MATRIX_PTX, copies = ptx && is_16_bit(l->w_type);
     for (size_t i = copies ? 0 : 1; i < ARRAY_LEN(tries); i++) { /* else the next tile comes through registers */
         cfg[TK] = tries[i][0];
         cfg[STAGES] = tries[i][1];
-        if (local_bytes(l, d, cfg) <= (ptx ? d->local_bytes : d->local_bytes / 2))
+        if (local_bytes(l, d, cfg) <= (ptx ? d->local_bytes : d->local_bytes / 2) &&
+            registers(l, d, cfg) <= MOST_REGISTERS)
             break;
     }
 }
