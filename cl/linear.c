@@ -109,11 +109,18 @@ struct geometry linear_split(const struct problem *p, const struct device *d, st
 
 /* ---- GPUs: work-groups ------------------------------------------------------------------------------------------- */
 
+/* Local memory of a chunk of so many rows and columns of blocks. */
+static size_t chunk_bytes(fdec_type type, int rows, int columns)
+{
+    return type_block(type) > 1 ? (size_t) rows * 16 * LINEAR_CHUNK_PIECES(type_bytes(type, (uint64_t) columns)) : 0;
+}
+
 enum { WGV_WG, WGV_NR, WGV_MR };
 
 static const char *wg_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_MR] * cfg[WGV_NR] * cfg[WGV_WG]);
+    const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_MR] * cfg[WGV_NR] * cfg[WGV_WG]) +
+                               chunk_bytes(p->linear.w_type, cfg[WGV_NR], LINEAR_GEMV_CHUNK(cfg[WGV_WG]));
     return linear_stored_reject(p, d, (size_t) cfg[WGV_WG], local_bytes, cfg[WGV_NR]);
 }
 
@@ -148,7 +155,7 @@ static struct geometry wg_gemv_geometry(const struct problem *p, const struct de
 
 const struct kernel linear_wg_gemv = {
     .name = "linear/wg-gemv",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
@@ -178,10 +185,11 @@ static size_t wg_flat_items(const int *cfg)
 static size_t wg_flat_local_bytes(const struct problem *p, const int *cfg)
 {
     const bool is_16_bit = p->linear.w_type == FDEC_F16 || p->linear.w_type == FDEC_BF16;
-    const int w = 2 * cfg[WGF_TN] * LINEAR_ROW_PIECES(is_16_bit, cfg[WGF_TK]);
+    const int buffers = type_block(p->linear.w_type) > 1 ? 1 : 2;
+    const int w = buffers * cfg[WGF_TN] * LINEAR_ROW_PIECES(is_16_bit, cfg[WGF_TK]);
     const int x = 2 * cfg[WGF_TM] * LINEAR_ROW_PIECES(false, cfg[WGF_TK]);
     const int teams = LINEAR_TEAMS(wg_flat_team(cfg), cfg[WGF_TK]), sums = (teams - 1) * cfg[WGF_TM] * cfg[WGF_TN] / 4;
-    return 16 * (size_t) (MAX(w, sums) + x);
+    return 16 * (size_t) (MAX(w, sums) + x) + chunk_bytes(p->linear.w_type, cfg[WGF_TN], LINEAR_FLAT_CHUNK);
 }
 
 static const char *wg_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -236,7 +244,7 @@ static struct geometry wg_flat_geometry(const struct problem *p, const struct de
 
 const struct kernel linear_wg_flat = {
     .name = "linear/wg-flat",
-    .rev = 3,
+    .rev = 4,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,

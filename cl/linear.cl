@@ -46,6 +46,9 @@
 #include "mma.h"
 #define WG (WAVES * MMA_LANES)
 #endif
+#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT)
+#define BLOCK_SPACE local
+#endif
 #include "quant.h"
 #include "place.h"
 #include "shuffle.h"

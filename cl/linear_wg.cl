@@ -4,16 +4,24 @@
  *   linear_wg_gemv  a group per NR rows; items stride K, 8 columns at a time; MR tokens at a time; a tree of fixed
  *                   shape in local memory, 4*MR*NR*WG bytes, or in registers (shuffle.h).
  *   linear_wg_flat  TM tokens x TN rows, K in tiles of TK through two buffers in local memory: tile t+1 is on its way
- *                   while tile t is used. 16 bits stay 16 bits until they are used. Teams (LINEAR_TEAMS) take parts of
- *                   a tile's columns and add up at the end; K may also be split into n_splits parts, which linear_after
- *                   sums in order. Local memory: wg_flat_local_bytes in linear.c.
+ *                   while tile t is used. 16 bits stay 16 bits until they are used; of blocks a tile is one buffer,
+ *                   which is filled from a chunk. Teams (LINEAR_TEAMS) take parts of a tile's columns and add up at
+ *                   the end; K may also be split into n_splits parts, which linear_after sums in order. Local memory:
+ *                   wg_flat_local_bytes in linear.c.
  *   linear_wg_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local.
  *
- * Rows of W and x are read 16 bytes or more at a time where their addresses allow it; blocks of quantised types lie on
- * 2 bytes, and are read as they come. */
+ * Rows of W and x are read 16 bytes or more at a time where their addresses allow it. Blocks lie on 2 bytes, rows of
+ * them often on 16: gemv and flat bring chunks of rows to local memory as they lie, and take them apart there; gemm
+ * reads blocks as they come. */
+
+#if IS_BLOCKS && defined(LINEAR_WG_GEMV)
+#define BLOCK_CHUNK LINEAR_GEMV_CHUNK(WG)
+#elif IS_BLOCKS && defined(LINEAR_WG_FLAT)
+#define BLOCK_CHUNK LINEAR_FLAT_CHUNK
+#endif
 
 /* Eight columns from `column` on of a row of k; past the end 0. aligned: rows are whole aligned pieces. */
-#if IS_BLOCKS
+#if IS_BLOCKS && !defined(BLOCK_CHUNK)
 INLINE float8 w_piece(global const W_T *row, int column, int k, bool aligned)
 {
     return column < k ? PASTE(load_, W_TYPE)(row, column / 8, 0) : (float8) 0.0f;
@@ -45,11 +53,12 @@ INLINE float8 x_piece(const struct args *a, int token, int column, bool aligned)
     return x_piece_raw(a->x + t * a->k, column, a->k, aligned);
 }
 
-/* Whether rows of k elements are whole aligned pieces of 8. The same answer in every work-item. */
+/* Whether rows of k elements are whole aligned pieces of 8, rows of blocks of 16 bytes. The same answer in every
+ * work-item. */
 INLINE bool w_aligned(const struct args *a)
 {
-    const size_t any = (size_t) a->w | (size_t) a->w2 | (size_t) a->w3;
-    return a->k % 8 == 0 && any % 16 == 0;
+    const size_t any = (size_t) a->w | (size_t) a->w2 | (size_t) a->w3, row = W_UNITS((size_t) a->k) * sizeof(W_T);
+    return a->k % 8 == 0 && (row | any) % 16 == 0;
 }
 
 INLINE bool x_aligned(const struct args *a)
@@ -86,6 +95,23 @@ INLINE uint4 bits_piece(global const ushort *row, int column, int k, bool aligne
     return as_uint4(vload8(0, v));
 }
 
+#ifdef BLOCK_CHUNK
+#define CHUNK_PIECES LINEAR_CHUNK_PIECES(W_UNITS(BLOCK_CHUNK))
+
+/* Piece number `piece` of the chunk of columns from..end-1 of a row. Pieces lie on 16 bytes from the row's start on, so
+ * the first may begin before the chunk. Past the end all is 0, blocks too. */
+INLINE uint4 chunk_piece(global const W_T *row, int from, int end, int piece, bool aligned)
+{
+    return bits_piece((global const ushort *) row, (W_UNITS(from) / 16 + piece) * 8, W_UNITS(end) / 2, aligned);
+}
+
+/* Columns from + 8j .. from + 8j + 7 of a row of it. */
+INLINE float8 chunk_vector(local const uint4 *row, int from, int j)
+{
+    return PASTE(load_, W_TYPE)((local const uchar *) row + W_UNITS(from) % 16, j, 0);
+}
+#endif
+
 /* n sums of a token, rows side by side: whole ones, or those of the group's part of K. */
 INLINE void store_sums(const struct args *a, const float *sums, int n, int token, int row)
 {
@@ -101,12 +127,26 @@ INLINE void store_sums(const struct args *a, const float *sums, int n, int token
 
 #ifdef LINEAR_WG_GEMV
 #define PARTS (SHUFFLE ? WG / SHUFFLE_LANES : WG) /* of a sum, in local memory */
+#define CHUNK_LOADS ((CHUNK_PIECES + WG - 1) / WG)
+
+/* acc += the products of MR tokens and NR rows, of eight columns. */
+INLINE void add_columns(const struct args *a, float acc[MR][NR], const float8 *wv, int token0, int column, bool x_al)
+{
+    UNROLL for (int t = 0; t < MR; t++) {
+        const float8 xv = x_piece(a, token0 + t, column, x_al);
+        UNROLL for (int r = 0; r < NR; r++)
+            acc[t][r] = dot8(xv, wv[r], acc[t][r]);
+    }
+}
 
 __attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_gemv(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     local float part[MR * NR][PARTS];
+#ifdef BLOCK_CHUNK
+    local uint4 chunk[NR * CHUNK_PIECES];
+#endif
     const int item = get_local_id(0), row0 = (int) get_group_id(0) * NR;
     const bool w_al = w_aligned(&a), x_al = x_aligned(&a);
     global const W_T *w_row[NR];
@@ -118,16 +158,34 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
         UNROLL for (int t = 0; t < MR; t++)
             UNROLL for (int r = 0; r < NR; r++)
                 acc[t][r] = 0.0f;
+#ifdef BLOCK_CHUNK
+        for (int from = 0; from < k; from += BLOCK_CHUNK) {
+            const int end = min(from + BLOCK_CHUNK, k);
+            uint4 pieces[NR][CHUNK_LOADS];
+            UNROLL for (int r = 0; r < NR; r++)
+                UNROLL for (int i = 0; i < CHUNK_LOADS; i++)
+                    pieces[r][i] = chunk_piece(w_row[r], from, end, item + i * WG, w_al);
+            barrier(CLK_LOCAL_MEM_FENCE); /* the chunk before has been read */
+            UNROLL for (int r = 0; r < NR; r++)
+                UNROLL for (int i = 0; i < CHUNK_LOADS; i++)
+                    if (item + i * WG < CHUNK_PIECES)
+                        chunk[r * CHUNK_PIECES + item + i * WG] = pieces[r][i];
+            barrier(CLK_LOCAL_MEM_FENCE);
+            ROLL for (int i = from + item * 8; i < end; i += WG * 8) {
+                float8 wv[NR];
+                UNROLL for (int r = 0; r < NR; r++)
+                    wv[r] = chunk_vector(chunk + r * CHUNK_PIECES, from, (i - from) / 8);
+                add_columns(&a, acc, wv, t0, i, x_al);
+            }
+        }
+#else
         for (int i = item * 8; i < k; i += WG * 8) {
             float8 wv[NR];
             UNROLL for (int r = 0; r < NR; r++)
                 wv[r] = w_piece(w_row[r], i, k, w_al);
-            UNROLL for (int t = 0; t < MR; t++) {
-                const float8 xv = x_piece(&a, t0 + t, i, x_al);
-                UNROLL for (int r = 0; r < NR; r++)
-                    acc[t][r] = dot8(xv, wv[r], acc[t][r]);
-            }
+            add_columns(&a, acc, wv, t0, i, x_al);
         }
+#endif
 #if SHUFFLE
         UNROLL for (int t = 0; t < MR; t++)
             UNROLL for (int r = 0; r < NR; r++) {
@@ -171,7 +229,14 @@ kernel void linear_wg_gemv(LINEAR_ARGS)
 #define W_LOADS    ((TN * TK8 + WG - 1) / WG)
 #define X_LOADS    ((TM * TK8 + WG - 1) / WG)
 #define TEAMS_SUMS ((TEAMS - 1) * TM * TN / 4) /* of all teams but the first, in pieces */
-#define W_MEMORY   (2 * TN * W_PIECES > TEAMS_SUMS ? 2 * TN * W_PIECES : TEAMS_SUMS)
+#ifdef BLOCK_CHUNK
+#define W_BUFFERS  1 /* it is filled from the chunk */
+#define W_NEXT(i)  chunk_vector(chunk + at / TK8 * CHUNK_PIECES, from, (tile * TK - from) / 8 + at % TK8)
+#else
+#define W_BUFFERS  2
+#define W_NEXT(i)  w_next[i]
+#endif
+#define W_MEMORY   (W_BUFFERS * TN * W_PIECES > TEAMS_SUMS ? W_BUFFERS * TN * W_PIECES : TEAMS_SUMS)
 /* Row j of an item's: with GLU side by side, a pair; else apart, so that neighbouring items read neighbouring rows. */
 #define MY_ROW(j) (GLU ? my_row * RN + (j) : my_row + (j) * ITEMS_N)
 
@@ -197,7 +262,9 @@ INLINE void w_get(local const uint4 *at, int c, float4 v[2])
 }
 #else
 typedef float8 w_hold;
+#ifndef BLOCK_CHUNK
 #define w_take w_piece
+#endif
 
 INLINE void w_put(local uint4 *at, int c, w_hold v)
 {
@@ -212,13 +279,52 @@ INLINE void w_get(local const uint4 *at, int c, float4 v[2])
 }
 #endif
 
+#ifdef BLOCK_CHUNK
+/* The chunk of columns from `from` on of all rows, four pieces of an item at a time. */
+INLINE void bring_chunk(const struct args *a, local uint4 *chunk, int row0, int from, int item, bool aligned)
+{
+    const int end = min(from + BLOCK_CHUNK, a->k);
+    ROLL for (int at = item; at < TN * CHUNK_PIECES; at += 4 * WG) {
+        uint4 v[4];
+        UNROLL for (int i = 0; i < 4; i++) {
+            const int j = at + i * WG, row = row0 + j / CHUNK_PIECES, limit = j < TN * CHUNK_PIECES ? end : 0;
+            v[i] = chunk_piece(w_row_of(a, row), from, limit, j % CHUNK_PIECES, aligned);
+        }
+        UNROLL for (int i = 0; i < 4; i++)
+            if (at + i * WG < TN * CHUNK_PIECES)
+                chunk[at + i * WG] = v[i];
+    }
+}
+#endif
+
+/* acc += an item's products of a tile, of its team's columns. */
+INLINE void add_team(float acc[RM][RN], local const uint4 *w_tile, local const float4 (*x_tile)[X_PIECES], int team,
+                     int my_row, int my_token)
+{
+    UNROLL for (int q = 0; q < TEAM_TK8; q++) {
+        const int c = team * TEAM_TK8 + q;
+        float4 wv[RN][2];
+        UNROLL for (int j = 0; j < RN; j++)
+            w_get(w_tile + MY_ROW(j) * W_PIECES, c, wv[j]);
+        UNROLL for (int i = 0; i < RM; i++) {
+            local const float4 *x_row = x_tile[my_token + i];
+            const float4 x_lo = x_row[2 * c], x_hi = x_row[2 * c + 1];
+            UNROLL for (int j = 0; j < RN; j++)
+                acc[i][j] = dot4(x_hi, wv[j][1], dot4(x_lo, wv[j][0], acc[i][j]));
+        }
+    }
+}
+
 /* Groups: rows / TN, tokens / TM, parts of K. */
 __attribute__((reqd_work_group_size(WG, 1, 1))) IN_STEP
 kernel void linear_wg_flat(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
-    local uint4 w_tile[W_MEMORY]; /* [2][TN][W_PIECES], in the end [TEAMS - 1][TM * TN] sums */
+    local uint4 w_tile[W_MEMORY]; /* [W_BUFFERS][TN][W_PIECES], in the end [TEAMS - 1][TM * TN] sums */
     local float4 x_tile[2][TM][X_PIECES];
+#ifdef BLOCK_CHUNK
+    local uint4 chunk[TN * CHUNK_PIECES];
+#endif
     const int item = get_local_id(0), row0 = (int) get_group_id(0) * TN, token0 = (int) get_group_id(1) * TM;
     const int team = item / TEAM, member = item % TEAM, my_row = member % ITEMS_N, my_token = member / ITEMS_N * RM;
     const bool w_al = w_aligned(&a), x_al = x_aligned(&a);
@@ -226,20 +332,23 @@ kernel void linear_wg_flat(LINEAR_ARGS)
     const size_t split = get_group_id(2);
     const int first = (int) (split * tiles / a.n_splits), last = (int) ((split + 1) * tiles / a.n_splits);
 
-    w_hold w_next[W_LOADS];
+    w_hold w_next[W_LOADS]; /* not of blocks */
     float8 x_next[X_LOADS];
     float acc[RM][RN];
     UNROLL for (int i = 0; i < RM; i++)
         UNROLL for (int j = 0; j < RN; j++)
             acc[i][j] = 0.0f;
 
-    /* Step t fetches tile t, computes tile t - 1, then puts tile t into the other buffer. */
+    /* Step t fetches tile t, computes tile t - 1, then puts tile t into the other buffer. W of blocks is fetched in
+     * chunks of several tiles. */
     for (int tile = first; tile <= last; tile++) {
         if (tile < last) {
+#ifndef BLOCK_CHUNK
             UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG;
                 w_next[i] = w_take(w_row_of(&a, row0 + at / TK8), tile * TK + at % TK8 * 8, k, w_al);
             }
+#endif
             UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG;
                 x_next[i] = x_piece(&a, token0 + at / TK8, tile * TK + at % TK8 * 8, x_al);
@@ -247,23 +356,20 @@ kernel void linear_wg_flat(LINEAR_ARGS)
         }
         const int now = (tile - first + 1) % 2;
         if (tile > first)
-            UNROLL for (int q = 0; q < TEAM_TK8; q++) {
-                const int c = team * TEAM_TK8 + q;
-                float4 wv[RN][2];
-                UNROLL for (int j = 0; j < RN; j++)
-                    w_get(w_tile + (now * TN + MY_ROW(j)) * W_PIECES, c, wv[j]);
-                UNROLL for (int i = 0; i < RM; i++) {
-                    local const float4 *x_row = x_tile[now][my_token + i];
-                    const float4 x_lo = x_row[2 * c], x_hi = x_row[2 * c + 1];
-                    UNROLL for (int j = 0; j < RN; j++)
-                        acc[i][j] = dot4(x_hi, wv[j][1], dot4(x_lo, wv[j][0], acc[i][j]));
-                }
-            }
+            add_team(acc, w_tile + now % W_BUFFERS * TN * W_PIECES, x_tile[now], team, my_row, my_token);
         if (tile < last) {
+#ifdef BLOCK_CHUNK
+            const int from = tile * TK / BLOCK_CHUNK * BLOCK_CHUNK;
+            barrier(CLK_LOCAL_MEM_FENCE); /* the tile before has been used */
+            if (tile == first || tile * TK == from) {
+                bring_chunk(&a, chunk, row0, from, item, w_al);
+                barrier(CLK_LOCAL_MEM_FENCE);
+            }
+#endif
             UNROLL for (int i = 0; i < W_LOADS; i++) {
                 const int at = item + i * WG;
                 if (at < TN * TK8)
-                    w_put(w_tile + ((1 - now) * TN + at / TK8) * W_PIECES, at % TK8, w_next[i]);
+                    w_put(w_tile + ((1 - now) % W_BUFFERS * TN + at / TK8) * W_PIECES, at % TK8, W_NEXT(i));
             }
             UNROLL for (int i = 0; i < X_LOADS; i++) {
                 const int at = item + i * WG;

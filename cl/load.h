@@ -9,10 +9,15 @@
  *     quant_q8_0(block, v)      vector v of one block; fastest where v is a constant after unrolling
  *     store_f16(v, p, j, dim)   the same, rounded to nearest even
  * Rows are aligned to their elements only (q8_0: to 2 bytes). A q8_0 block:  | d f16 | q[0..31] i8 |  element i = d *
- * q[i]. WIDTH  4, 8 or 16. WG, if it is defined and over 1: for GPUs */
+ * q[i]. WIDTH  4, 8 or 16. WG, if it is defined and over 1: for GPUs. BLOCK_SPACE  local: blocks are read from local
+ * memory, where a work-group has put them */
 #ifndef LOAD_H
 #define LOAD_H
 #include "common.h"
+
+#ifndef BLOCK_SPACE
+#define BLOCK_SPACE global
+#endif
 
 typedef PASTE(float, WIDTH) vec;
 typedef PASTE(int, WIDTH) ivec_w;
@@ -104,18 +109,18 @@ INLINE vec load_bf16(global const ushort *p, int j, int dim)
 
 /* The f16 at p, in all lanes. On CPUs by the vector conversion: PoCL's for one half is fifteen instructions with a
  * branch among them. */
-INLINE float8 load_splat8_f16(global const uchar *p)
+INLINE float8 load_splat8_f16(BLOCK_SPACE const uchar *p)
 {
-    const ushort8 bits = *(global const ushort *) p;
+    const ushort8 bits = *(BLOCK_SPACE const ushort *) p;
     return vload_half8(0, (const half *) &bits);
 }
 
-INLINE vec load_splat_f16(global const uchar *p)
+INLINE vec load_splat_f16(BLOCK_SPACE const uchar *p)
 {
 #if defined(WG) && WG > 1
-    return vload_half(0, (global const half *) p);
+    return vload_half(0, (BLOCK_SPACE const half *) p);
 #elif WIDTH == 16
-    return half16_bits((ushort16) * (global const ushort *) p);
+    return half16_bits((ushort16) * (BLOCK_SPACE const ushort *) p);
 #elif WIDTH == 8
     return load_splat8_f16(p);
 #else
@@ -131,27 +136,27 @@ INLINE vec load_splat_f16(global const uchar *p)
 #else
 #define QUANT_PAIRS 8
 #endif
-INLINE bvec quant_bytes(global const uchar *p)
+INLINE bvec quant_bytes(BLOCK_SPACE const uchar *p)
 {
 #if defined(WG) && WG > 1
-    return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (global const ushort *) p));
+    return PASTE(as_uchar, WIDTH)(PASTE(vload, QUANT_PAIRS)(0, (BLOCK_SPACE const ushort *) p));
 #else
-    return *(global const bvec_any *) p;
+    return *(BLOCK_SPACE const bvec_any *) p;
 #endif
 }
 
 /* Vector v of q. */
-INLINE vec whole_q8_0(global const uchar *block, int g, int v)
+INLINE vec whole_q8_0(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return PASTE(convert_float, WIDTH)(PASTE(as_char, WIDTH)(quant_bytes(block + 2 + v * WIDTH)));
 }
 
-INLINE vec quant_q8_0(global const uchar *block, int v)
+INLINE vec quant_q8_0(BLOCK_SPACE const uchar *block, int v)
 {
     return whole_q8_0(block, 0, v) * load_splat_f16(block);
 }
 
-INLINE vec load_q8_0(global const uchar *p, int j, int dim)
+INLINE vec load_q8_0(BLOCK_SPACE const uchar *p, int j, int dim)
 {
     const int n = BLOCK_q8_0 / WIDTH;
     return quant_q8_0(p + j / n * BYTES_q8_0, j % n);

@@ -88,7 +88,7 @@
 #endif
 
 /* The bytes at p, which is even, as 32 bits each. */
-INLINE uvec quant_ints(global const uchar *p)
+INLINE uvec quant_ints(BLOCK_SPACE const uchar *p)
 {
     return PASTE(convert_uint, WIDTH)(quant_bytes(p));
 }
@@ -112,7 +112,7 @@ struct quant_scales {
 
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
-INLINE vec quant_nibbles(global const uchar *qs, int v, float less)
+INLINE vec quant_nibbles(BLOCK_SPACE const uchar *qs, int v, float less)
 {
     const int e = v * WIDTH;
     const uvec b = quant_ints(qs + e % 16);
@@ -120,40 +120,40 @@ INLINE vec quant_nibbles(global const uchar *qs, int v, float less)
 }
 
 /* The same with a fifth bit. */
-INLINE vec quant_fives(global const uchar *qh, global const uchar *qs, int v, float less)
+INLINE vec quant_fives(BLOCK_SPACE const uchar *qh, BLOCK_SPACE const uchar *qs, int v, float less)
 {
     const int e = v * WIDTH;
-    const uvec b = quant_ints(qs + e % 16), bits = (uint) (((global const ushort *) qh)[e / 16] >> e % 16);
+    const uvec b = quant_ints(qs + e % 16), bits = (uint) (((BLOCK_SPACE const ushort *) qh)[e / 16] >> e % 16);
     const uvec fifth = PASTE(as_uint, WIDTH)((bits & LANE_BITS) != 0);
     return e < 16 ? quant_low((b & 15) | (fifth & 0x10), less) : quant_high((b & 0xf0) | (fifth & 0x100), less);
 }
 
-INLINE vec whole_q4_0(global const uchar *block, int g, int v)
+INLINE vec whole_q4_0(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return quant_nibbles(block + 2, v, 8.0f);
 }
 
-INLINE vec whole_q4_1(global const uchar *block, int g, int v)
+INLINE vec whole_q4_1(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return quant_nibbles(block + 4, v, 0.0f);
 }
 
-INLINE vec whole_q5_0(global const uchar *block, int g, int v)
+INLINE vec whole_q5_0(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return quant_fives(block + 2, block + 6, v, 16.0f);
 }
 
-INLINE vec whole_q5_1(global const uchar *block, int g, int v)
+INLINE vec whole_q5_1(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return quant_fives(block + 4, block + 8, v, 0.0f);
 }
 
-INLINE void quant_one_scale(global const uchar *block, struct quant_scales *s)
+INLINE void quant_one_scale(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
     s->d = load_splat_f16(block);
 }
 
-INLINE void quant_two_scales(global const uchar *block, struct quant_scales *s)
+INLINE void quant_two_scales(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
     s->d = load_splat_f16(block);
     s->m = load_splat_f16(block + 2);
@@ -173,16 +173,16 @@ INLINE void quant_two_scales(global const uchar *block, struct quant_scales *s)
 /* ---- blocks of 256 ----------------------------------------------------------------------------------------------- */
 
 /* d * scale and -dmin * min of a part of q4_k or q5_k. */
-INLINE float2 quant_part(global const uchar *block, int part)
+INLINE float2 quant_part(BLOCK_SPACE const uchar *block, int part)
 {
     const uchar a = block[4 + part % 4], b = block[8 + part % 4], c = block[12 + part % 4];
     const int scale = part < 4 ? a & 63 : (c & 15) | a >> 6 << 4, least = part < 4 ? b & 63 : c >> 4 | b >> 6 << 4;
-    global const half *d = (global const half *) block;
+    BLOCK_SPACE const half *d = (BLOCK_SPACE const half *) block;
     return (float2) (vload_half(0, d) * scale, -vload_half(1, d) * least);
 }
 
 /* The same of all eight, in fewer instructions than two parts take alone. */
-INLINE void quant_parts(global const uchar *block, struct quant_scales *s)
+INLINE void quant_parts(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
     const uint a = as_uint(vload4(1, block)), b = as_uint(vload4(2, block)), c = as_uint(vload4(3, block));
     const uint2 scales = (uint2) (a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030)),
@@ -192,24 +192,24 @@ INLINE void quant_parts(global const uchar *block, struct quant_scales *s)
 }
 
 /* The bytes of which one half is that of the quants: the even parts are low. */
-INLINE uvec quant_ints_k(global const uchar *qs, int g, int v)
+INLINE uvec quant_ints_k(BLOCK_SPACE const uchar *qs, int g, int v)
 {
     return quant_ints(qs + g * 32 + v * WIDTH % 32);
 }
 
-INLINE vec whole_q4_k(global const uchar *block, int g, int v)
+INLINE vec whole_q4_k(BLOCK_SPACE const uchar *block, int g, int v)
 {
     const uvec b = quant_ints_k(block + 16, g, v);
     return v * WIDTH < 32 ? quant_low(b & 15, 0.0f) : quant_high(b & 0xf0, 0.0f);
 }
 
-INLINE vec whole_q5_k(global const uchar *block, int g, int v)
+INLINE vec whole_q5_k(BLOCK_SPACE const uchar *block, int g, int v)
 {
     const uvec b = quant_ints_k(block + 48, g, v), h = quant_ints(block + 16 + v * WIDTH % 32) >> (uint) (2 * g);
     return v * WIDTH < 32 ? quant_low((b & 15) | (h & 1) << 4, 0.0f) : quant_high((b & 0xf0) | (h & 2) << 7, 0.0f);
 }
 
-INLINE vec whole_q6_k(global const uchar *block, int g, int v)
+INLINE vec whole_q6_k(BLOCK_SPACE const uchar *block, int g, int v)
 {
     const uint high = 4 * (g % 2); /* of ql and of qh: the second group of a half has upper bits */
     const uvec low = quant_ints(block + g / 2 * 64 + v * WIDTH) >> high,
@@ -217,10 +217,10 @@ INLINE vec whole_q6_k(global const uchar *block, int g, int v)
     return quant_low((low & 15) | (h & 3) << 4, 32.0f);
 }
 
-INLINE void scales_q6_k(global const uchar *block, struct quant_scales *s)
+INLINE void scales_q6_k(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
     const float8 d = load_splat8_f16(block + 208);
-    vstore16(convert_float16(vload16(12, (global const char *) block)) * (float16) (d, d), 0, s->part);
+    vstore16(convert_float16(vload16(12, (BLOCK_SPACE const char *) block)) * (float16) (d, d), 0, s->part);
 }
 
 #define scales_q4_k(block, s) quant_parts(block, s)
@@ -236,20 +236,20 @@ INLINE vec quant_with_least(const struct quant_scales *s, vec q, int part)
 
 /* ---- parts of blocks --------------------------------------------------------------------------------------------- */
 
-INLINE float2 quant_scale(global const uchar *block)
+INLINE float2 quant_scale(BLOCK_SPACE const uchar *block)
 {
-    return (float2) (vload_half(0, (global const half *) block), 0.0f);
+    return (float2) (vload_half(0, (BLOCK_SPACE const half *) block), 0.0f);
 }
 
-INLINE float2 quant_scale_and_least(global const uchar *block)
+INLINE float2 quant_scale_and_least(BLOCK_SPACE const uchar *block)
 {
-    return (float2) (vload_half(0, (global const half *) block), vload_half(1, (global const half *) block));
+    return (float2) (vload_half(0, (BLOCK_SPACE const half *) block), vload_half(1, (BLOCK_SPACE const half *) block));
 }
 
-INLINE float2 part_q6_k(global const uchar *block, int p)
+INLINE float2 part_q6_k(BLOCK_SPACE const uchar *block, int p)
 {
-    global const char *scales = (global const char *) block + 192;
-    return (float2) (vload_half(104, (global const half *) block) * scales[p], 0.0f);
+    BLOCK_SPACE const char *scales = (BLOCK_SPACE const char *) block + 192;
+    return (float2) (vload_half(104, (BLOCK_SPACE const half *) block) * scales[p], 0.0f);
 }
 
 #define part_q8_0(block, p) quant_scale(block)
@@ -265,7 +265,7 @@ INLINE float2 part_q6_k(global const uchar *block, int p)
 /* All scales of a block of 256 are computed for one vector, and once where a block is unrolled; a GPU's item takes
  * one vector, and has use for one. */
 #define QUANT_VECTOR(type) \
-    INLINE vec quant_##type(global const uchar *block, int v) \
+    INLINE vec quant_##type(BLOCK_SPACE const uchar *block, int v) \
     { \
         const int g = v * WIDTH / 64, in_g = v % (64 / WIDTH); \
         struct quant_scales s; \
@@ -278,7 +278,7 @@ QUANT_VECTOR(q5_0)
 QUANT_VECTOR(q5_1)
 #if defined(WG) && WG > 1
 #define QUANT_VECTOR_OF_PART(type) \
-    INLINE vec quant_##type(global const uchar *block, int v) \
+    INLINE vec quant_##type(BLOCK_SPACE const uchar *block, int v) \
     { \
         const float2 part = quant_part(block, v * WIDTH / 32); \
         return fma((vec) part.x, whole_##type(block, v * WIDTH / 64, v % (64 / WIDTH)), (vec) part.y); \
@@ -286,7 +286,7 @@ QUANT_VECTOR(q5_1)
 QUANT_VECTOR_OF_PART(q4_k)
 QUANT_VECTOR_OF_PART(q5_k)
 
-INLINE vec quant_q6_k(global const uchar *block, int v)
+INLINE vec quant_q6_k(BLOCK_SPACE const uchar *block, int v)
 {
     return whole_q6_k(block, v * WIDTH / 64, v % (64 / WIDTH)) * part_q6_k(block, v * WIDTH / 16).x;
 }

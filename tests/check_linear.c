@@ -33,7 +33,8 @@ static const struct trial runs[] = {
 static const struct trial equal[] = {RUN(3, EQUAL, .bias = true), RUN(17, EQUAL, .residual = true)};
 static const struct trial one[] = {RUN(1, UNIFORM, .bias = true, .residual = true), RUN(1, UNIFORM, .bias = false)};
 static const struct trial few[] = {RUN(9, UNIFORM, .bias = true), RUN(1, UNIFORM, .bias = false),
-                                   RUN(6, OUTLIERS, .bias = true)};
+                                   RUN(6, OUTLIERS, .bias = true), RUN(8, UNIFORM, .aligned = true)};
+static const struct trial tiny[] = {RUN(3, EQUAL, .bias = true), RUN(2, UNIFORM, .aligned = true)};
 
 /* both: the variants that this device is not made for too. They compile slowly here, and have their turn on a small
  * device, on rusticl and on oclgrind. */
@@ -78,8 +79,8 @@ static void check_blocks(struct check *c)
         struct problem p = {.op = OP_LINEAR,
                             .linear = {.m = 9, .n = 97, .k = 3 * block, .w_type = (fdec_type) type, .scale = 1}};
         if (check_tiny(c)) {
-            p.linear.m = 3, p.linear.n = 19, p.linear.k = block;
-            check_plan_by(c, &one_each, &p, "", equal, 1);
+            p.linear.m = 3, p.linear.n = 19, p.linear.k = 256;
+            check_plan_by(c, &one_each, &p, "", tiny, (int) ARRAY_LEN(tiny));
             continue;
         }
         static const char *const families[] = {"gemv", "flat", "gemm"};
@@ -87,7 +88,8 @@ static void check_blocks(struct check *c)
             part.family = families[f];
             p.linear.m = 9, p.linear.n = 97, p.linear.k = 3 * block;
             check_plan_by(c, &part, &p, "", few, (int) ARRAY_LEN(few));
-            p.linear.n = 31, p.linear.k = 4096 + (block > 1 ? 3 * block : 131); /* more than one tile of K */
+            /* more than one tile of K; rows of 8 blocks of any type are a multiple of 16 bytes */
+            p.linear.n = 31, p.linear.k = 4096 + (block > 1 ? 8 * block : 131);
             check_plan_by(c, &part, &p, "", few, (int) ARRAY_LEN(few));
         }
         part.family = "flat", p.linear.m = 8; /* other defaults */

@@ -16,6 +16,7 @@
 /* Where there are two weights no residual is added. */
 static const struct trial parts[] = {RUN(19, UNIFORM, .bias = true), RUN(7, OUTLIERS, .bias = false)};
 static const struct trial runs[] = {RUN(19, UNIFORM, .bias = true, .residual = true), RUN(1, UNIFORM, .bias = false),
+                                    RUN(17, UNIFORM, .aligned = true),
                                     RUN(8, OUTLIERS, .residual = true, .in_place = true), RUN(9, NAN, .bias = true)};
 
 static const struct {
@@ -68,7 +69,7 @@ static void check_types(struct check *c, size_t i)
         if (p.linear.n2)
             check_plan_by(c, &sieve, &p, types[i].note, parts, (int) ARRAY_LEN(parts));
         else
-            check_plan_by(c, &sieve, &p, types[i].note, runs, j ? 2 : (int) ARRAY_LEN(runs));
+            check_plan_by(c, &sieve, &p, types[i].note, runs, j ? 3 : (int) ARRAY_LEN(runs));
     }
 }
 

@@ -18,6 +18,7 @@ struct trial {
     int64_t at[N_RANGES]; /* the run's range: {B, n}, {M}, {rows} */
     enum fill fill;
     bool bias, residual, lse, in_place;
+    bool aligned;          /* operands start where their buffers do; else they are as badly aligned as may be */
     enum guard guard;      /* attention, and what follows */
     int q_len;             /* 0: the plan's */
     struct attn_with with;
