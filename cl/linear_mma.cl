@@ -38,16 +38,6 @@
 #define AT_ONCE (GLU ? 2 : 1) /* rows that finish() needs together */
 #define X_ASYNC (MMA_ASYNC && X_PIECES == 1)
 
-/* v as n pieces, `apart` from each other. */
-INLINE void put_pieces(local uint4 *to, int apart, int n, float8 v)
-{
-    MMA_UNROLL for (int i = 0; i < n; i++) {
-        const float8 piece = i + 1 < n ? mma_piece(v) : v;
-        to[i * apart] = as_uint4(convert_ushort8(as_uint8(piece) >> 16));
-        v -= piece;
-    }
-}
-
 /* Eight columns of W on their way. */
 #if IS_BLOCKS
 typedef uint4 w_vec;
@@ -81,9 +71,9 @@ typedef float8 w_vec;
 #if W_PIECES == 1
 #define PUT_W(to, v) (*(to) = v)
 #elif IS_16_BIT
-#define PUT_W(to, v) put_pieces(to, TN *LINE8, W_PIECES, PASTE(wide_, W_TYPE)(v))
+#define PUT_W(to, v) mma_put_pieces(to, TN *LINE8, W_PIECES, PASTE(wide_, W_TYPE)(v))
 #else
-#define PUT_W(to, v) put_pieces(to, TN *LINE8, W_PIECES, v)
+#define PUT_W(to, v) mma_put_pieces(to, TN *LINE8, W_PIECES, v)
 #endif
 #if X_PIECES == 1
 typedef uint4 x_vec;
@@ -95,7 +85,7 @@ INLINE global const ushort *x_bits_of(const struct args *a, int token)
 }
 #else
 typedef float8 x_vec;
-#define PUT_X(to, v) put_pieces(to, TM *LINE8, X_PIECES, v)
+#define PUT_X(to, v) mma_put_pieces(to, TM *LINE8, X_PIECES, v)
 #define GET_X        x_piece
 #endif
 
@@ -187,14 +177,14 @@ INLINE void multiply(mma_sums part[ROWS + LEAST][TOKENS], local const ushort *w_
             MMA_UNROLL for (int i = 0; i < W_PIECES; i++)
                 w[r][i] = mma_load_w(w_lines + (i * TN + r * MMA_M) * STRIDE + c, STRIDE, lane, scratch);
 #if LEAST
-        w[ROWS][0] = mma_ones();
+        w[ROWS][0] = mma_ones(MMA_F16);
 #endif
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
             MMA_UNROLL for (int j = 0; j < X_PIECES; j++) {
                 const mma_x x = mma_load_x(x_lines + (j * TM + t * MMA_N) * STRIDE + c, STRIDE, lane, scratch);
                 MMA_UNROLL for (int r = 0; r < ROWS + LEAST; r++)
                     MMA_UNROLL for (int i = 0; i < W_PIECES; i++)
-                        part[r][t] = mma(w[r][i], x, part[r][t], lane, scratch);
+                        part[r][t] = mma(MMA_F16, w[r][i], x, part[r][t], lane, scratch);
             }
     }
 }

@@ -21,7 +21,7 @@ kernel void matrix(global const ushort *w, global const ushort *x, global float 
     MMA_COPIES_WAIT(0);
     barrier(CLK_LOCAL_MEM_FENCE);
     mma_sums sums = 0.0f;
-    sums = mma(mma_load_w((local const ushort *) w_tile, STRIDE, lane, scratch),
+    sums = mma(MMA_F16, mma_load_w((local const ushort *) w_tile, STRIDE, lane, scratch),
                mma_load_x((local const ushort *) x_tile, STRIDE, lane, scratch), sums, lane, scratch);
     for (int i = 0; i < MMA_TOKENS; i++)
         for (int j = 0; j < MMA_ROWS; j++)
