@@ -393,6 +393,8 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
 
 #ifndef ATTN_MERGE
 #ifdef WG
+#define PAIR_LINE TILE
+#include "attn_pairs.cl"
 #include "attn_wg.cl"
 #else
 #include "attn_vec.cl"

@@ -77,14 +77,18 @@ TARGETS = [
     ("lanes.h", "attn/vec-online", ATTN, 2, []),
     ("attn.cl", "attn/vec-online", ATTN, 5, []),
     ("attn_vec.cl", "attn/vec-", ATTN, 12, []), # all schemes: a source that is wrong is caught in one of them
-    ("attn_wg.cl", "attn/wg-online", ATTN_WG, 12, []),
+    ("attn_wg.cl", "attn/wg-online", ATTN_WG, 7, []),
+    ("attn_pairs.cl", "attn/wg-online", ATTN_WG, 7, []),
 ]
 
 # (file, a part of the mutated line): why the results are the same
 SAME = {
     ("softmax.cl", "i <= n; i += STRIDE"): "splits past the last are filled up with what weighs nothing",
     ("linear.cl", "i < (whole) - 1; i += LINEAR_PREPARE"): "i and whole are multiples of 16",
-    ("attn_wg.cl", "if (1) s->masked = 1;"): "where all keys are seen, a look at each changes nothing",
+    ("attn_pairs.cl", "if (1) s->masked = 1;"): "where all keys are seen, a look at each changes nothing",
+    ("attn_pairs.cl", "if (1) count_block("): "it counts table entries without a block, and the count is no output",
+    ("attn_pairs.cl", "r < CHUNK; r +=  2 * (WG)"): "CHUNK is at most WG",
+    ("attn_pairs.cl", "k_head_stride | a->k_head_stride"): "here all strides are multiples of 16 bytes, or none is",
     ("attn_wg.cl", "t <= k->end; t += TILE"): "a tile past the end has no key that is there",
     ("attn_vec.cl", "all += lane[l]"): "the norm of q bounds the power of two that sums start with; a row that it fails is redone",
     ("attn.cl", "t > k->fresh"): "it counts table entries without a block, of which there are none, and the count is no output",
