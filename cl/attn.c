@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
- * attn.c - what the host must know about attn.cl: six variants, two styles times three schemes
+ * attn.c - what the host must know about attn.cl: nine variants, three styles times three schemes
  *
- * vec/...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as lie side by side and fit), PREFETCH, PARTS.
- * wg/...: CHUNK, PARTS, WG, TILE.
+ * vec-...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as lie side by side and fit), PREFETCH, PARTS.
+ * wg-...: CHUNK, PARTS, WG, TILE. mma-...: CHUNK, PARTS, WAVES, TILE.
  * PARTS is the number of work-groups wanted per compute unit; the keys of a sequence are split until there are that
  * many, or until a split would be too short to be worth its merge. */
 #include "attn.h"
+#include "mma.h"
 #include "registry.h"
 
 enum { VEC_WIDTH, VEC_ROWS, VEC_TILE, VEC_SPAN, VEC_PREFETCH, VEC_PARTS };
 enum { WG_CHUNK, WG_PARTS, WG_WG, WG_TILE };
+enum { UNIT_CHUNK, UNIT_PARTS, UNIT_WAVES, UNIT_TILE };
 
 enum { INVARIANT_SPLIT = 1024 /* keys of a split where the batch may not matter */, MAX_SPLITS = 1 << 20 };
 
@@ -142,27 +144,75 @@ static struct geometry vec_geometry(const struct problem *p, const struct device
     return g;
 }
 
+/* ---- what wg and mma share ---- */
+
+/* Sums that an item holds. 64 of the 255 registers of a GPU's work-item; the rest is enough for what else is live, with
+ * 128 compilers spill. */
+enum { GROUP_MAX_SUMS = 64 };
+static const char too_many_sums[] = "CHUNK rows of V are more sums than an item has registers for";
+
+static struct split_rule group_rule(const struct device *d, int chunk, int parts)
+{
+    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * parts, chunk, 1};
+}
+
+static const char *group_reject(const struct device *d, size_t items, size_t local_bytes)
+{
+    if (items > d->max_wg || items > d->max_items[0])
+        return "the work-group is over the device limit";
+    if (local_bytes > d->local_bytes)
+        return "the tile does not fit in local memory";
+    return NULL;
+}
+
+/* The smallest chunk that takes all rows of a kv head, else the largest. */
+static int best_chunk(const struct problem *p, const int *chunks, size_t n)
+{
+    size_t i = 0;
+    while (i + 1 < n && chunks[i] < rows_of(&p->attn))
+        i++;
+    return chunks[i];
+}
+
+static struct geometry group_geometry(const struct problem *p, const struct split_rule *r, size_t items)
+{
+    return geometry_of(&p->attn, r, items, MIN((size_t) p->attn.v_head_dim / ATTN_WG_WIDTH, items));
+}
+
+/* sizeof(struct pairs) of attn_pairs.cl; line: its PAIR_LINE. */
+static int pairs_bytes(int chunk, int tile, int line)
+{
+    return 4 * (chunk * (line + 3 * tile + 4) + 2);
+}
+
+/* sizeof(struct keys) there. */
+static int keys_bytes(int tile)
+{
+    return 16 * tile;
+}
+
+/* Of a struct with so much in it, and what alignment may cost. */
+static size_t local_struct_bytes(int bytes)
+{
+    return (size_t) round_up(bytes, 32) + 64;
+}
+
 /* ---- wg ---- */
 
 static const int wg_chunks[] = {1, 2, 4, 8};
 
-/* CHUNK * COLS, the vectors of sums that an item holds. 8 are 64 of the 255 registers of a GPU's work-item; the rest is
- * enough for what else is live, with 16 compilers spill. */
-enum { WG_MAX_SUMS = 8 };
-
 static struct split_rule wg_rule(const struct device *d, const int *cfg)
 {
-    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[WG_PARTS], cfg[WG_CHUNK], 1};
+    return group_rule(d, cfg[WG_CHUNK], cfg[WG_PARTS]);
 }
 
-/* sizeof(struct tile) of attn_wg.cl, rounded up. */
+/* struct tile of attn_wg.cl. */
 static size_t wg_local_bytes(const struct attn_problem *p, const struct device *d, const int *cfg)
 {
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
     const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
     const int scratch = MAX(chunk * tile * ATTN_WG_PARTS_OF_DOT(k, d->shuffle), v_keys * v);
-    const int floats = chunk * k + scratch + chunk * (4 * tile + 4) + 2;
-    return (size_t) round_up(4 * floats + 16 * tile, 32) + 64; /* 64: what alignment may cost */
+    return local_struct_bytes(4 * (chunk * k + scratch) + pairs_bytes(chunk, tile, tile) + keys_bytes(tile));
 }
 
 static const char *wg_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -171,29 +221,18 @@ static const char *wg_reject(const struct problem *p, const struct device *d, co
     const char *why = reject_any(p, d, &rule);
     if (why)
         return why;
-    if ((size_t) cfg[WG_WG] > d->max_wg || (size_t) cfg[WG_WG] > d->max_items[0])
-        return "WG is over the device limit";
     if (cfg[WG_TILE] > cfg[WG_WG])
         return "TILE is over WG";
-    if (cfg[WG_CHUNK] * (int) div_up(p->attn.v_head_dim, ATTN_WG_WIDTH * cfg[WG_WG]) > WG_MAX_SUMS)
-        return "CHUNK rows of V are more sums than an item has registers for";
-    if (wg_local_bytes(&p->attn, d, cfg) > d->local_bytes)
-        return "the tile does not fit in local memory";
-    return NULL;
-}
-
-/* The smallest chunk that takes a whole group, else the largest. */
-static int best_chunk(const struct problem *p)
-{
-    size_t i = 0;
-    while (i + 1 < ARRAY_LEN(wg_chunks) && wg_chunks[i] < rows_of(&p->attn))
-        i++;
-    return wg_chunks[i];
+    const int vectors = cfg[WG_CHUNK] * (int) div_up(p->attn.v_head_dim, ATTN_WG_WIDTH * cfg[WG_WG]);
+    if (vectors * ATTN_WG_WIDTH > GROUP_MAX_SUMS)
+        return too_many_sums;
+    return group_reject(d, (size_t) cfg[WG_WG], wg_local_bytes(&p->attn, d, cfg));
 }
 
 static bool wg_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
-    return d->cpu_like || cfg[WG_CHUNK] > best_chunk(p) || cfg[WG_TILE] > 2 * p->attn.len;
+    return d->cpu_like || cfg[WG_CHUNK] > best_chunk(p, wg_chunks, ARRAY_LEN(wg_chunks)) ||
+           cfg[WG_TILE] > 2 * p->attn.len;
 }
 
 /* As many rows as share a group, tiles of 32 keys, 128 items; less where the device is small. */
@@ -201,7 +240,7 @@ static double wg_expect(const struct problem *p, const struct device *d, int *cf
 {
     static const int sizes[][2] = {{128, 32}, {64, 32}, {32, 32}, {32, 16}}; /* WG, TILE */
     cfg[WG_PARTS] = 4;
-    for (int chunk = best_chunk(p); chunk >= 1; chunk /= 2) {
+    for (int chunk = best_chunk(p, wg_chunks, ARRAY_LEN(wg_chunks)); chunk >= 1; chunk /= 2) {
         cfg[WG_CHUNK] = chunk;
         for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
             cfg[WG_WG] = sizes[i][0];
@@ -216,8 +255,113 @@ static double wg_expect(const struct problem *p, const struct device *d, int *cf
 static struct geometry wg_geometry(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct split_rule rule = wg_rule(d, cfg);
-    return geometry_of(&p->attn, &rule, (size_t) cfg[WG_WG],
-                       MIN((size_t) p->attn.v_head_dim / ATTN_WG_WIDTH, (size_t) cfg[WG_WG]));
+    return group_geometry(p, &rule, (size_t) cfg[WG_WG]);
+}
+
+/* ---- mma ---- */
+
+static const int unit_chunks[] = {8, 16, 32};
+
+enum { UNIT_LEAST_ROWS = 4 /* fewer leave more than half of the unit empty */ };
+
+static struct split_rule unit_rule(const struct device *d, const int *cfg)
+{
+    return group_rule(d, cfg[UNIT_CHUNK], cfg[UNIT_PARTS]);
+}
+
+static int unit_items(const struct device *d, const int *cfg)
+{
+    return cfg[UNIT_WAVES] * MMA_LANES_OF(d->matrix);
+}
+
+/* Bits of a significand of what the unit reads. */
+static int unit_bits(fdec_type type)
+{
+    return type == FDEC_F16 ? MMA_BITS_f16 : type == FDEC_BF16 ? MMA_BITS_bf16 : MMA_BITS_f32;
+}
+
+/* struct tile of attn_mma.cl, and the scratch of stand-ins. */
+static size_t unit_local_bytes(const struct attn_problem *p, const struct device *d, const int *cfg)
+{
+    const int tile = cfg[UNIT_TILE], chunk = cfg[UNIT_CHUNK], k_bits = unit_bits(p->kv.k.type);
+    const int k = ATTN_MMA_LINE(p->head_dim), v = ATTN_MMA_LINE(p->v_head_dim), weights = ATTN_MMA_LINE(tile);
+    const int q_bits = unit_bits(p->q_type),
+              q_pieces = MMA_PIECES(q_bits, MMA_TAKES_F16(d->matrix_f16, k_bits, q_bits));
+    const int lines = chunk * (k * q_pieces + weights * MMA_PIECES(MMA_BITS_f32, false)) + tile * (k + v);
+    const int scratch = d->matrix_standin ? cfg[UNIT_WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
+    return local_struct_bytes(16 * lines + pairs_bytes(chunk, tile, tile + ATTN_MMA_APART) + 2 * keys_bytes(tile)) +
+           4 * (size_t) scratch;
+}
+
+/* Of an item: sums of its columns of V. */
+static int unit_sums(const struct attn_problem *p, const struct device *d, const int *cfg)
+{
+    return (int) div_up(div_up(p->v_head_dim, MMA_M), cfg[UNIT_WAVES]) * MMA_M * cfg[UNIT_CHUNK] /
+           MMA_LANES_OF(d->matrix);
+}
+
+static const char *unit_reject(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct split_rule rule = unit_rule(d, cfg);
+    const char *why = reject_any(p, d, &rule);
+    if (why)
+        return why;
+    if (!d->matrix)
+        return "the device has no matrix unit that is known here";
+    if (unit_bits(p->attn.kv.k.type) == MMA_BITS_f32 || unit_bits(p->attn.kv.v.type) == MMA_BITS_f32)
+        return "the matrix unit is given caches of f16 and bf16";
+    if (cfg[UNIT_CHUNK] % MMA_N_OF(d->matrix))
+        return "CHUNK is no multiple of the unit's tokens";
+    if (cfg[UNIT_CHUNK] * cfg[UNIT_TILE] < unit_items(d, cfg))
+        return "a tile has fewer scores than the group has items";
+    if (unit_sums(&p->attn, d, cfg) > GROUP_MAX_SUMS)
+        return too_many_sums;
+    return group_reject(d, (size_t) unit_items(d, cfg), unit_local_bytes(&p->attn, d, cfg));
+}
+
+/* Registers of an item for sums, and for the tiles of K and V on their way where those do not go straight to local
+ * memory. */
+static int unit_registers(const struct attn_problem *p, const struct device *d, const int *cfg)
+{
+    const int loads = (int) div_up(cfg[UNIT_TILE] * (p->head_dim + p->v_head_dim) / 8, unit_items(d, cfg));
+    return unit_sums(p, d, cfg) + (d->matrix == MATRIX_PTX ? 0 : 4 * loads);
+}
+
+static bool unit_prune(const struct problem *p, const struct device *d, const int *cfg)
+{
+    return !d->matrix || d->cpu_like || rows_of(&p->attn) < UNIT_LEAST_ROWS ||
+           cfg[UNIT_CHUNK] > MAX(best_chunk(p, unit_chunks, ARRAY_LEN(unit_chunks)), MMA_N_OF(d->matrix)) ||
+           cfg[UNIT_TILE] > 2 * p->attn.len || unit_registers(&p->attn, d, cfg) > 100;
+}
+
+/* Where wg takes all rows in one chunk it is preferred: nobody has timed either on a card. With more rows it would read
+ * the cache several times. */
+static double unit_expect(const struct problem *p, const struct device *d, int *cfg)
+{
+    static const int sizes[][2] = {{4, 32}, {4, 16}, {2, 16}}; /* WAVES, TILE */
+    /* Of two groups on a compute unit. What NVIDIA's driver calls local memory is a third of a unit's, or less. */
+    const size_t share = d->matrix == MATRIX_PTX ? d->local_bytes : d->local_bytes / 2;
+    const bool one_chunk = rows_of(&p->attn) <= wg_chunks[ARRAY_LEN(wg_chunks) - 1];
+    if (!d->matrix)
+        return 0;
+    cfg[UNIT_PARTS] = 4;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        cfg[UNIT_WAVES] = sizes[i][0];
+        cfg[UNIT_TILE] = sizes[i][1];
+        for (int chunk = best_chunk(p, unit_chunks, ARRAY_LEN(unit_chunks)); chunk >= 8; chunk /= 2) {
+            cfg[UNIT_CHUNK] = MAX(chunk, MMA_N_OF(d->matrix));
+            const bool shares = unit_local_bytes(&p->attn, d, cfg) <= share || i + 1 == ARRAY_LEN(sizes);
+            if (shares && !unit_reject(p, d, cfg))
+                return d->cpu_like ? 0.03 : one_chunk ? 0.60 : 0.75;
+        }
+    }
+    return 0;
+}
+
+static struct geometry unit_geometry(const struct problem *p, const struct device *d, const int *cfg)
+{
+    const struct split_rule rule = unit_rule(d, cfg);
+    return group_geometry(p, &rule, (size_t) unit_items(d, cfg));
 }
 
 /* ---- schemes ---- */
@@ -247,7 +391,7 @@ static bool vec_apart(const struct problem *p, const struct device *d, int launc
     return merge_apart(p, launch, d->float_lanes >= 16 ? "WIDTH=16" : "WIDTH=8", opt);
 }
 
-static bool wg_apart(const struct problem *p, const struct device *d, int launch, char *opt)
+static bool group_apart(const struct problem *p, const struct device *d, int launch, char *opt)
 {
     (void) d;
     return merge_apart(p, launch, "WG=1 -DCHUNK=1", opt);
@@ -290,6 +434,16 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
     return 0.96 * wg_expect(p, d, cfg);
 }
 
+static double unit_expect_online(const struct problem *p, const struct device *d, int *cfg)
+{
+    return 0.97 * unit_expect(p, d, cfg);
+}
+
+static double unit_expect_pair(const struct problem *p, const struct device *d, int *cfg)
+{
+    return 0.96 * unit_expect(p, d, cfg);
+}
+
 #define VEC_COMMON                                                                                                     \
     .rev = 5, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
@@ -303,7 +457,15 @@ static double wg_expect_pair(const struct problem *p, const struct device *d, in
                [WG_PARTS] = HOST_PARAM(PARTS, 4, 2, 8),                                                                \
                [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \
                [WG_TILE] = PARAM(TILE, 32, 16, 64)},                                                                   \
-    .reject = wg_reject, .prune = wg_prune, .apart = wg_apart, .geometry = wg_geometry
+    .reject = wg_reject, .prune = wg_prune, .apart = group_apart, .geometry = wg_geometry
+
+#define UNIT_COMMON                                                                                                    \
+    .rev = 1, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_mma", "attn_merge"},                                  \
+    .params = {[UNIT_CHUNK] = {"CHUNK", unit_chunks, ARRAY_LEN(unit_chunks), false},                                   \
+               [UNIT_PARTS] = HOST_PARAM(PARTS, 4, 2, 8),                                                              \
+               [UNIT_WAVES] = PARAM(WAVES, 2, 4, 8),                                                                   \
+               [UNIT_TILE] = PARAM(TILE, 16, 32, 64)},                                                                 \
+    .reject = unit_reject, .prune = unit_prune, .apart = group_apart, .geometry = unit_geometry
 
 const struct kernel attn_vec_unified = {
     .name = "attn/vec-unified", .family = "unified", .define = define_unified, .expect = vec_expect, VEC_COMMON};
@@ -318,3 +480,10 @@ const struct kernel attn_wg_online = {
     .name = "attn/wg-online", .family = "online", .define = define_online, .expect = wg_expect_online, WG_COMMON};
 const struct kernel attn_wg_pair = {
     .name = "attn/wg-pair", .family = "pair", .define = define_pair, .expect = wg_expect_pair, WG_COMMON};
+
+const struct kernel attn_mma_unified = {
+    .name = "attn/mma-unified", .family = "unified", .define = define_unified, .expect = unit_expect, UNIT_COMMON};
+const struct kernel attn_mma_online = {
+    .name = "attn/mma-online", .family = "online", .define = define_online, .expect = unit_expect_online, UNIT_COMMON};
+const struct kernel attn_mma_pair = {
+    .name = "attn/mma-pair", .family = "pair", .define = define_pair, .expect = unit_expect_pair, UNIT_COMMON};

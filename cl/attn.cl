@@ -5,8 +5,8 @@
  *
  * A row is one (query token, query head). The rows of one (sequence, kv head) are numbered i*GROUP + head in group, and
  * cut into chunks of CHUNK; a chunk's keys are read once for all of its rows.
- * Launch 1, attn_vec (attn_vec.cl) or attn_wg (attn_wg.cl): the keys that a chunk sees are cut into splits; each gives
- * a partial per row,
+ * Launch 1, attn_vec, attn_wg or attn_mma (in files of these names): the keys that a chunk sees are cut into splits;
+ * each gives a partial per row,
  *
  *     (num[DV], den, n)   standing for   num * 2^n = sum_t e^score v_t   and   den * 2^n = sum_t e^score
  *
@@ -35,12 +35,20 @@
  *
  * K_TYPE, V_TYPE (f32, f16, bf16, q8_0), Q_TYPE, OUT_TYPE (f32, f16, bf16), HEAD_DIM, V_DIM, SCHEME (fdec_scheme): the
  * problem.
- * vec: WIDTH, ROWS, TILE, PREFETCH; wg: WG, TILE, CHUNK. ATTN_MERGE: launch 2 alone, with WIDTH or WG. */
+ * vec: WIDTH, ROWS, TILE, PREFETCH; wg: WG, TILE, CHUNK; mma: WAVES, TILE, CHUNK. ATTN_MERGE: launch 2 alone, with
+ * WIDTH or WG. */
 #if !defined(HEAD_DIM) || !defined(V_DIM) || !defined(K_TYPE) || !defined(V_TYPE) || !defined(Q_TYPE) || \
     !defined(OUT_TYPE) || !defined(SCHEME)
 #error "attn.cl needs HEAD_DIM, V_DIM, K_TYPE, V_TYPE, Q_TYPE, OUT_TYPE and SCHEME"
 #endif
 #include "attn.h"
+#ifdef WAVES
+#include "mma.h"
+#define WG        (WAVES * MMA_LANES)
+#define PAIR_LINE (TILE + ATTN_MMA_APART)
+#else
+#define PAIR_LINE TILE
+#endif
 #ifdef WG
 #define EXP_WIDTH 1
 #define WIDTH     ATTN_WG_WIDTH
@@ -393,9 +401,12 @@ INLINE void finish_row(const struct args *a, const struct sequence *s, int i, in
 
 #ifndef ATTN_MERGE
 #ifdef WG
-#define PAIR_LINE TILE
 #include "attn_pairs.cl"
+#ifdef WAVES
+#include "attn_mma.cl"
+#else
 #include "attn_wg.cl"
+#endif
 #else
 #include "attn_vec.cl"
 #endif

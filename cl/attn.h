@@ -14,6 +14,11 @@
 /* Floats of a dot product in local memory: its lanes' parts, + 1: neighbours hit different banks; or the whole. */
 #define ATTN_WG_PARTS_OF_DOT(dim, shuffle) ((shuffle) ? 1 : ATTN_WG_LANES(dim) + 1)
 
+/* A line of dim elements of 16 bits in attn_mma.cl, in 16 bytes: an odd number, so that neighbouring lines start in
+ * other banks; and what is between the rows of scores there, in floats, for the same reason. */
+#define ATTN_MMA_LINE(dim) (((dim) + 15) / 16 * 2 + 1)
+#define ATTN_MMA_APART     4
+
 #define ATTN_PHI_GATED 5 /* by the bounds where they rule out a redo, else by the state, else by args.phi */
 
 #define ATTN_BUFFERS(X) \

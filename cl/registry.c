@@ -35,6 +35,7 @@ const struct operation operations[OP_COUNT] = {
 
 const struct kernel *const kernels[] = {
     &attn_vec_unified, &attn_vec_online, &attn_vec_pair, &attn_wg_unified, &attn_wg_online, &attn_wg_pair,
+    &attn_mma_unified, &attn_mma_online, &attn_mma_pair,
     &linear_vec_gemv, &linear_vec_flat, &linear_vec_tokens, &linear_vec_gemm, &linear_vec_panel,
     &linear_wg_gemv, &linear_wg_flat, &linear_wg_gemm, &linear_mma_flat,
 #ifdef HAVE_CLBLAST

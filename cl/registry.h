@@ -9,6 +9,7 @@ extern const struct source cl_append, cl_attn, cl_embed, cl_linear, cl_pack, cl_
 
 extern const struct kernel attn_vec_unified, attn_vec_online, attn_vec_pair; /* wide vectors: CPU-like */
 extern const struct kernel attn_wg_unified, attn_wg_online, attn_wg_pair;    /* work-groups: GPU-like */
+extern const struct kernel attn_mma_unified, attn_mma_online, attn_mma_pair; /* matrix units */
 
 extern const struct kernel linear_vec_gemv, linear_vec_flat, linear_vec_tokens, linear_vec_gemm, linear_vec_panel,
     linear_wg_gemv, linear_wg_flat, linear_wg_gemm, linear_mma_flat;

@@ -208,6 +208,10 @@ static void check_small_device(struct check *c)
 
 void check_attn(struct check *c)
 {
+    if (check_ctx(c)->device.matrix && !check_tiny(c) && !check_broken(c))
+        check_attn_matrix(c);
+    if (check_ctx(c)->device.matrix_standin)
+        return;
     if (check_tiny(c)) {
         check_small_device(c);
         return;

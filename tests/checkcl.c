@@ -129,11 +129,12 @@ static void name_trial(const struct group *g, int i, char *buf, size_t n)
         bool on;
         const char *name;
     } flags[] = {
-        {t->bias, "bias"},         {t->residual, "residual"}, {t->lse, "lse"},     {t->in_place, "in place"},
-        {w->q_starts, "q_starts"}, {w->q_pos, "q_pos"},       {w->alibi, "alibi"}, {w->sinks, "sinks"},
-        {w->phi, "phi"},           {w->bounds, "bounds"},     {w->state, "state"}, {w->slots, "slots"},
+        {t->bias, "bias"},       {t->residual, "residual"}, {t->lse, "lse"},       {t->in_place, "in place"},
+        {t->aligned, "aligned"}, {w->q_starts, "q_starts"}, {w->q_pos, "q_pos"},   {w->alibi, "alibi"},
+        {w->sinks, "sinks"},     {w->phi, "phi"},           {w->bounds, "bounds"}, {w->state, "state"},
+        {w->slots, "slots"},
     };
-    snprintf(buf, n, "run %s, %s%s%s", text, fills[t->fill], biases[w->bias], t->aligned ? ", aligned" : "");
+    snprintf(buf, n, "run %s, %s%s", text, fills[t->fill], biases[w->bias]);
     for (size_t f = 0; f < ARRAY_LEN(flags); f++)
         if (flags[f].on)
             append(buf, n, ", %s", flags[f].name);
@@ -146,8 +147,8 @@ static fdec_status make_workloads(struct check *c, struct group *g)
         const struct trial *t = &g->trials[i];
         struct workload_spec spec = {
             .problem = *g->plan, .fill = t->fill, .seed = c->seed, .n_sets = 1, .reference = true, .with = t->with};
-        spec.bias = t->bias, spec.residual = t->residual, spec.lse = t->lse;
-        spec.in_place = t->in_place, spec.timed = t->aligned;
+        spec.bias = t->bias, spec.residual = t->residual, spec.lse = t->lse, spec.in_place = t->in_place;
+        spec.timed = t->aligned;
         problem_set_range(&spec.problem, t->at);
         if (g->plan->op == OP_ATTN && t->q_len)
             spec.problem.attn.q_len = t->q_len;

@@ -18,9 +18,9 @@ struct trial {
     int64_t at[N_RANGES]; /* the run's range: {B, n}, {M}, {rows} */
     enum fill fill;
     bool bias, residual, lse, in_place;
-    bool aligned;          /* operands start where their buffers do; else they are as badly aligned as may be */
-    enum guard guard;      /* attention, and what follows */
-    int q_len;             /* 0: the plan's */
+    bool aligned;     /* all operands start on 16 bytes, and sequences are of full length */
+    enum guard guard; /* attention, and what follows */
+    int q_len;        /* 0: the plan's */
     struct attn_with with;
 };
 
@@ -59,6 +59,9 @@ void check_attn(struct check *c);
 void check_attn_cover(struct check *c);  /* every pair of features */
 void check_attn_whole(struct check *c);  /* batch-invariance, moving to `online`, refused pairs */
 void check_attn_random(struct check *c); /* --op random */
+void check_attn_matrix(struct check *c); /* on the device's matrix unit, or its stand-in */
+/* The same bits alone, in a batch, in a plan for longer sequences. k NULL: as the library chooses in the family. */
+void check_attn_invariance(struct check *c, const struct kernel *k, const char *family);
 void check_linear(struct check *c);
 void check_linear_whole(struct check *c); /* a band of M, determinism, large sums */
 void check_linear_stats(struct check *c); /* records for sampling */

@@ -51,6 +51,7 @@ OPERATORS = [
 # Problems: small, with tails, the cheapest first; what code needs them for
 ATTN = ["attn:f16 b=2 h=8/2 d=40 n=150", "attn:f16 b=2 h=8/2 d=40 n=150 page=5"]
 ATTN_WG = ["attn:f16 b=1 h=8/1 d=40 n=70"] # more pairs of a row and a key than items
+ATTN_MMA = ["attn:f16 b=1 h=6/1 d=40 q=3 n=70"] # keys that not all rows see
 LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass
 TOKENS = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=27 n=33 k=2085", "linear:f16 m=261 n=14 k=70"] # a vector not full; two pieces; tokens after 256
 GEMV = LINEAR + ["linear:f16 m=1 n=33 k=9000"]
@@ -79,6 +80,7 @@ TARGETS = [
     ("attn_vec.cl", "attn/vec-", ATTN, 12, []), # all schemes: a source that is wrong is caught in one of them
     ("attn_wg.cl", "attn/wg-online", ATTN_WG, 7, []),
     ("attn_pairs.cl", "attn/wg-online", ATTN_WG, 7, []),
+    ("attn_mma.cl", "attn/mma-online", ATTN_MMA, 8, []),
 ]
 
 # (file, a part of the mutated line): why the results are the same
@@ -186,7 +188,7 @@ def check(tree, tune_check, target, work):
     pocl = os.path.join(work, "pocl")
     shutil.rmtree(pocl, ignore_errors=True)
     os.mkdir(pocl)
-    env = dict(os.environ, FLASHDEC_CL_DIR=tree.dir, POCL_CACHE_DIR=pocl, FLASHDEC_CACHE_DIR=os.path.join(work, "cache"))
+    env = dict(environment(target[1]), FLASHDEC_CL_DIR=tree.dir, POCL_CACHE_DIR=pocl, FLASHDEC_CACHE_DIR=os.path.join(work, "cache"))
     try:
         run = subprocess.run([tune_check, "--kernel", target[1]] + target[4] + target[2], env=env, capture_output=True, text=True,
                              errors="replace", timeout=60)
@@ -199,6 +201,11 @@ def check(tree, tune_check, target, work):
     return None if run.returncode == 0 else (run.stdout + run.stderr).strip().split("\n")[-1]
 
 
+def environment(kernels):
+    """Matrix units are stand-ins."""
+    return dict(os.environ, FLASHDEC_PRETEND="matrix=1") if "/mma" in kernels else dict(os.environ)
+
+
 def order(seed, *what):
     return hashlib.sha256(repr((seed,) + what).encode()).hexdigest()
 
@@ -206,7 +213,8 @@ def order(seed, *what):
 def mutants(tree, tune_check, target):
     """Active mutants of one target, each by another operator, but for BARRIERS."""
     name, kernels, problems, quota, how = target
-    listed = subprocess.run([tune_check, "--options", "--kernel", kernels] + how + problems, capture_output=True, text=True)
+    listed = subprocess.run([tune_check, "--options", "--kernel", kernels] + how + problems, env=environment(kernels),
+                            capture_output=True, text=True)
     if listed.returncode == 77:
         sys.exit(77)
     options = sorted(set(listed.stdout.strip().split("\n")))
@@ -220,7 +228,7 @@ def mutants(tree, tune_check, target):
     for line, operator, new, whole in sorted(
             places(text), key=lambda p: (p[1] != "no barrier", order(1, name, kernels, p[:3]))):
         barrier = operator == "no barrier"
-        if taken.count(operator) == (BARRIERS if barrier else 1) or len(taken) == quota or (barrier and "/wg" not in kernels):
+        if taken.count(operator) == (BARRIERS if barrier else 1) or len(taken) == quota or (barrier and not re.search("/wg|/mma", kernels)):
             continue # a group of one needs no barrier
         tree.put(name, whole)
         for option, before in zip(options, original):
