@@ -70,25 +70,36 @@ struct lines {
     bool aligned;
 };
 
-/* Begins to bring them. next: of the item, what is on its way where that is not straight to local memory. */
-INLINE void fetch(const struct lines *l, int item, uint4 *next)
+/* Begins to bring 8 elements, number i of all lines. next: they, where they do not go straight to local memory. */
+INLINE void fetch_8(const struct lines *l, int i, uint4 *next)
 {
-    MMA_UNROLL for (int i = 0; i < LOADS(l->dim); i++) {
-        const int key = (item + i * WG) / COLS8(l->dim), col8 = (item + i * WG) % COLS8(l->dim);
-        local uint4 *to = l->to + key * ATTN_MMA_LINE(l->dim) + col8;
-        const i64 at = key < TILE && col8 * 8 < l->dim ? l->at[key] : -1;
-        global const ushort *from = l->from + at + col8 * 8;
-        if (MMA_ASYNC && l->aligned && at >= 0) {
-            mma_copy(to, from);
-            continue;
-        }
-        uint4 bits = 0;
+    const int key = i / COLS8(l->dim), col8 = i % COLS8(l->dim);
+    local uint4 *to = l->to + key * ATTN_MMA_LINE(l->dim) + col8;
+    const i64 at = key < TILE && col8 * 8 < l->dim ? l->at[key] : -1;
+    global const ushort *from = l->from + at + col8 * 8;
+    uint4 bits = 0;
+    if (MMA_ASYNC && l->aligned && at >= 0)
+        mma_copy(to, from);
+    else {
         if (at >= 0)
             bits = l->aligned ? *(global const uint4 *) from : as_uint4(vload8(0, from));
         if (!MMA_ASYNC)
-            next[i] = bits;
+            *next = bits;
         else if (key < TILE)
             *to = bits;
+    }
+}
+
+/* Begins to bring all. next: the item's. */
+INLINE void fetch(const struct lines *l, int item, uint4 *next)
+{
+    if (l->aligned || !MMA_ASYNC) {
+        MMA_UNROLL for (int i = 0; i < LOADS(l->dim); i++)
+            fetch_8(l, item + i * WG, next + i);
+    } else {
+        #pragma unroll 1
+        for (int i = 0; i < LOADS(l->dim); i++)
+            fetch_8(l, item + i * WG, next);
     }
 }
 

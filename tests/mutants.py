@@ -88,6 +88,7 @@ SAME = {
     ("softmax.cl", "i <= n; i += STRIDE"): "splits past the last are filled up with what weighs nothing",
     ("linear.cl", "i < (whole) - 1; i += LINEAR_PREPARE"): "i and whole are multiples of 16",
     ("attn_pairs.cl", "if (1) s->masked = 1;"): "where all keys are seen, a look at each changes nothing",
+    ("attn_mma.cl", "i < CHUNK * TILE / 8; i +=  2 * (WG)"): "one step is enough",
     ("attn_pairs.cl", "if (1) count_block("): "it counts table entries without a block, and the count is no output",
     ("attn_pairs.cl", "r < CHUNK; r +=  2 * (WG)"): "CHUNK is at most WG",
     ("attn_pairs.cl", "k_head_stride | a->k_head_stride"): "here all strides are multiples of 16 bytes, or none is",
@@ -228,8 +229,8 @@ def mutants(tree, tune_check, target):
     for line, operator, new, whole in sorted(
             places(text), key=lambda p: (p[1] != "no barrier", order(1, name, kernels, p[:3]))):
         barrier = operator == "no barrier"
-        if taken.count(operator) == (BARRIERS if barrier else 1) or len(taken) == quota or (barrier and not re.search("/wg|/mma", kernels)):
-            continue # a group of one needs no barrier
+        if taken.count(operator) == (BARRIERS if barrier else 1) or len(taken) == quota or (barrier and "/wg" not in kernels):
+            continue # a group of one needs no barrier, and stand-ins of matrix units have many of their own
         tree.put(name, whole)
         for option, before in zip(options, original):
             code = code_of(tree, source_of(kernels), option)
