@@ -274,19 +274,12 @@ static int unit_items(const struct device *d, const int *cfg)
     return cfg[UNIT_WAVES] * MMA_LANES_OF(d->matrix);
 }
 
-/* Bits of a significand of what the unit reads. */
-static int unit_bits(fdec_type type)
-{
-    return type == FDEC_F16 ? MMA_BITS_f16 : type == FDEC_BF16 ? MMA_BITS_bf16 : MMA_BITS_f32;
-}
-
 /* struct tile of attn_mma.cl, and the scratch of stand-ins. */
 static size_t unit_local_bytes(const struct attn_problem *p, const struct device *d, const int *cfg)
 {
-    const int tile = cfg[UNIT_TILE], chunk = cfg[UNIT_CHUNK], k_bits = unit_bits(p->kv.k.type);
+    const int tile = cfg[UNIT_TILE], chunk = cfg[UNIT_CHUNK], k_bits = mma_bits(p->kv.k.type);
     const int k = ATTN_MMA_LINE(p->head_dim), v = ATTN_MMA_LINE(p->v_head_dim), weights = ATTN_MMA_LINE(tile);
-    const int q_bits = unit_bits(p->q_type),
-              q_pieces = MMA_PIECES(q_bits, MMA_TAKES_F16(d->matrix_f16, k_bits, q_bits));
+    const int q_bits = mma_bits(p->q_type), q_pieces = MMA_PIECES(q_bits, MMA_TAKES_F16(d->matrix_f16, k_bits, q_bits));
     const int lines = chunk * (k * q_pieces + weights * MMA_PIECES(MMA_BITS_f32, false)) + tile * (k + v);
     const int scratch = d->matrix_standin ? cfg[UNIT_WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
     return local_struct_bytes(16 * lines + pairs_bytes(chunk, tile, tile + ATTN_MMA_APART) + 2 * keys_bytes(tile)) +
@@ -308,7 +301,7 @@ static const char *unit_reject(const struct problem *p, const struct device *d, 
         return why;
     if (!d->matrix)
         return "the device has no matrix unit that is known here";
-    if (unit_bits(p->attn.kv.k.type) == MMA_BITS_f32 || unit_bits(p->attn.kv.v.type) == MMA_BITS_f32)
+    if (!type_is_16_bit(p->attn.kv.k.type) || !type_is_16_bit(p->attn.kv.v.type))
         return "the matrix unit is given caches of f16 and bf16";
     if (cfg[UNIT_CHUNK] % MMA_N_OF(d->matrix))
         return "CHUNK is no multiple of the unit's tokens";

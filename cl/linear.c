@@ -184,7 +184,7 @@ static size_t wg_flat_items(const int *cfg)
 
 static size_t wg_flat_local_bytes(const struct problem *p, const int *cfg)
 {
-    const bool is_16_bit = p->linear.w_type == FDEC_F16 || p->linear.w_type == FDEC_BF16;
+    const bool is_16_bit = type_is_16_bit(p->linear.w_type);
     const int buffers = type_block(p->linear.w_type) > 1 ? 1 : 2;
     const int w = buffers * cfg[WGF_TN] * LINEAR_ROW_PIECES(is_16_bit, cfg[WGF_TK]);
     const int x = 2 * cfg[WGF_TM] * LINEAR_ROW_PIECES(false, cfg[WGF_TK]);

@@ -6,31 +6,15 @@
 
 enum { TN, TM, TK, WAVES, STAGES, SPLITK };
 
-/* Bits of a significand of what is made pieces of: floats, and the quants of blocks. */
-static int type_bits(fdec_type type)
-{
-    switch (type) {
-    case FDEC_F32: return MMA_BITS_F32;
-    case FDEC_F16: return MMA_BITS_F16;
-    case FDEC_BF16: return MMA_BITS_BF16;
-    default: return MMA_BITS_QUANT;
-    }
-}
-
-static bool is_16_bit(fdec_type type)
-{
-    return type == FDEC_F16 || type == FDEC_BF16;
-}
-
 static int w_bits(const struct linear_problem *l)
 {
-    return type_bits(l->w_type);
+    return mma_bits(l->w_type);
 }
 
 /* A normalised x is in the workspace, f32. */
 static int x_bits(const struct linear_problem *l)
 {
-    return type_bits(l->norm ? FDEC_F32 : l->x_type);
+    return mma_bits(l->norm ? FDEC_F32 : l->x_type);
 }
 
 /* Of blocks: columns that have a scale of their own, and how many numbers that is: a scale, or with what is added. */
@@ -84,7 +68,7 @@ static int registers(const struct linear_problem *l, const struct device *d, con
 {
     const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
     const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
-    const int w_words = is_16_bit(l->w_type) ? 4 : 8, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
+    const int w_words = type_is_16_bit(l->w_type) ? 4 : 8, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
     const int numbers = scales(l->w_type) * (int) div_up(cfg[TN] * cfg[TK] / span(l->w_type), items);
     return 2 * cfg[TN] * cfg[TM] / items + ones + w_words * (int) div_up(cfg[TN] * pieces_of_8, items) + numbers +
            x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
@@ -104,7 +88,7 @@ static bool mma_prune(const struct problem *p, const struct device *d, const int
 static void choose_buffers(const struct linear_problem *l, const struct device *d, int *cfg)
 {
     static const int tries[][2] = {{64, 3}, {64, 2}, {32, 2}};
-    const bool ptx = d->matrix == MATRIX_PTX, copies = ptx && is_16_bit(l->w_type);
+    const bool ptx = d->matrix == MATRIX_PTX, copies = ptx && type_is_16_bit(l->w_type);
     for (size_t i = copies ? 0 : 1; i < ARRAY_LEN(tries); i++) { /* else the next tile comes through registers */
         cfg[TK] = tries[i][0];
         cfg[STAGES] = tries[i][1];

@@ -42,13 +42,13 @@
 
 /* Bits of a significand, and the pieces that hold them. f16: the unit takes f16 on both sides as they are. Quants of
  * blocks are whole numbers from -128 to 127: either type holds them. */
-#define MMA_BITS_F32          24
-#define MMA_BITS_F16          11
-#define MMA_BITS_BF16         8
-#define MMA_BITS_QUANT        7
+#define MMA_BITS_f32          24
+#define MMA_BITS_f16          11
+#define MMA_BITS_bf16         8
+#define MMA_BITS_quant        7
 #define MMA_PIECES(bits, f16) ((f16) ? 1 : ((bits) + 7) / 8)
 #define MMA_TAKES_F16(unit_f16, w_bits, x_bits) \
-    ((unit_f16) && (x_bits) == MMA_BITS_F16 && ((w_bits) == MMA_BITS_F16 || (w_bits) == MMA_BITS_QUANT))
+    ((unit_f16) && (x_bits) == MMA_BITS_f16 && ((w_bits) == MMA_BITS_f16 || (w_bits) == MMA_BITS_quant))
 
 #ifdef __OPENCL_VERSION__
 #define MMA_N     MMA_N_OF(MATRIX)
@@ -408,5 +408,18 @@ INLINE void mma_copy(local uint4 *to, global const void *from)
 #define MMA_COPIES_END()
 #define MMA_COPIES_WAIT(n)
 #endif
+#else /* the host */
+#include <flashdec.h>
+
+/* Bits of a significand of what is made pieces of: floats, and the quants of blocks. */
+static inline int mma_bits(fdec_type type)
+{
+    switch (type) {
+    case FDEC_F32: return MMA_BITS_f32;
+    case FDEC_F16: return MMA_BITS_f16;
+    case FDEC_BF16: return MMA_BITS_bf16;
+    default: return MMA_BITS_quant;
+    }
+}
 #endif
 #endif

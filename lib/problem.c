@@ -180,6 +180,11 @@ bool type_is_float(fdec_type t)
     return t == FDEC_F32 || t == FDEC_F16 || t == FDEC_BF16;
 }
 
+bool type_is_16_bit(fdec_type t)
+{
+    return t == FDEC_F16 || t == FDEC_BF16;
+}
+
 bool type_parse(const char *text, fdec_type *t)
 {
     for (size_t i = 0; i < ARRAY_LEN(types); i++)

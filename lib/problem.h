@@ -111,6 +111,7 @@ uint64_t type_bytes(fdec_type t, uint64_t n); /* of n elements, whole blocks */
 size_t type_align(fdec_type t);               /* what a buffer offset must be a multiple of */
 bool type_has_f16(fdec_type t);               /* elements, or the scales of blocks, are f16 */
 bool type_is_float(fdec_type t);              /* f32, f16, bf16: what activations may be */
+bool type_is_16_bit(fdec_type t);             /* f16, bf16 */
 const char *type_name(fdec_type t);           /* "f32" */
 bool type_parse(const char *text, fdec_type *t);
 #endif

@@ -21,14 +21,13 @@ enum { SKIP = 77, MAX_TRIALS = 32, MAX_SAMPLES = 4096, MAX_FAULTS = 32, MAX_BROK
 struct check {
     const char *op, *style, *only, *kernel, *config;
     uint64_t seed;
-    bool full, tiny, broken;
-    int build_timeout_s; /* tiny: of one plan with its runs */
-    int start, progress; /* child: the first plan to make; pipe to the parent, -1: none */
+    bool full, tiny, broken, no_device; /* children found none */
+    int build_timeout_s;                /* tiny: of one plan with its runs */
+    int start, progress;                /* child: the first plan to make; pipe to the parent, -1: none */
 
     fdec_ctx *ctx;
     cl_command_queue queue;
     int plans, passed, failed, timed_out;
-    bool no_device; /* children found none */
     bool caught[MAX_BROKEN][MAX_FAULTS];
 };
 
@@ -264,7 +263,6 @@ static bool wanted(const struct check *c, const struct kernel *k, enum op op, co
 
 /* Of a variant in a class: what the number of classes leaves time for. */
 static const int samples_of[] = {[OP_ATTN] = 2, [OP_LINEAR] = 2, [OP_SOFTMAX] = 4};
-
 struct sample {
     uint64_t order;
     int cfg[MAX_PARAMS];
