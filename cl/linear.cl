@@ -314,6 +314,25 @@ INLINE float norm_factor(const struct args *a, global const X_T *x, int item, lo
     return 1.0f / sqrt(total / a->k + a->eps);
 }
 
+/* Token t of the `side` side by side at `to`: x, times factor and norm where there is one; zeros where x is none. */
+INLINE void lay_token(const struct args *a, global float *to, int side, int t, global const X_T *x, float factor,
+                      int item)
+{
+    const int whole = a->k / 4 * 4;
+    for (int i = item * 4; i < whole; i += LINEAR_PREPARE * 4) {
+        float4 v = x ? FOUR(X_TYPE, x + i) : 0.0f;
+        if (a->norm)
+            v = v * factor * FOUR_f32(a->norm + i);
+        *(global float4_any *) (to + (size_t) i * side + t * 4) = v;
+    }
+    for (int i = whole + item; i < (a->k + 3) / 4 * 4; i += LINEAR_PREPARE) {
+        float v = x && i < a->k ? GET(X_TYPE, x + i) : 0.0f;
+        if (a->norm && i < a->k)
+            v = v * factor * a->norm[i];
+        to[(size_t) whole * side + t * 4 + i - whole] = v;
+    }
+}
+
 /* work = x, prepared: a group for the tokens that lie side by side. */
 __attribute__((reqd_work_group_size(LINEAR_PREPARE, 1, 1)))
 kernel void linear_prepare(LINEAR_ARGS)
@@ -321,29 +340,10 @@ kernel void linear_prepare(LINEAR_ARGS)
     TAKE_ARGS(a)
     local float part[LINEAR_PREPARE];
     const int item = get_local_id(0), side = a.prepared, first = (int) get_group_id(0) * side;
-    const int tokens = min(side, a.m - first), whole = a.k / 4 * 4;
-    global const X_T *x = a.x + (size_t) first * a.k;
     global float *to = a.work + (size_t) first * LINEAR_X_STRIDE(a.k);
-    float factor[LINEAR_MAX_SIDE];
-    for (int t = 0; t < tokens; t++)
-        factor[t] = a.norm ? norm_factor(&a, x + (size_t) t * a.k, item, part) : 1.0f;
-    for (int i = item * 4; i < whole; i += LINEAR_PREPARE * 4)
-        for (int t = 0; t < side; t++) {
-            const int of = min(t, tokens - 1);
-            float4 v = FOUR(X_TYPE, x + (size_t) of * a.k + i);
-            if (a.norm)
-                v = v * factor[of] * FOUR_f32(a.norm + i);
-            *(global float4_any *) (to + (size_t) i * side + t * 4) = t < tokens ? v : 0.0f;
-        }
-    for (int i = item; whole < a.k && i < 4 * side; i += LINEAR_PREPARE) {
-        const int t = i / 4, column = whole + i % 4;
-        float v = 0.0f;
-        if (t < tokens && column < a.k) {
-            v = GET(X_TYPE, x + (size_t) t * a.k + column);
-            if (a.norm)
-                v = v * factor[t] * a.norm[column];
-        }
-        to[(size_t) whole * side + i] = v;
+    for (int t = 0; t < side; t++) {
+        global const X_T *x = first + t < a.m ? a.x + (size_t) (first + t) * a.k : 0;
+        lay_token(&a, to, side, t, x, a.norm && x ? norm_factor(&a, x, item, part) : 0.0f, item);
     }
 }
 #endif

@@ -12,7 +12,6 @@
 
 /* x in `work`: `side` tokens side by side, [ceil(M / side)][LINEAR_X_STRIDE(K) / 4][side][4]; tokens past M, and the
  * columns from K to the next multiple of 4, are 0. side = 1: rows. */
-#define LINEAR_MAX_SIDE 4
 
 #define LINEAR_WG_PREPARE 64 /* work-items of a GPU's linear_prepare and linear_after */
 
