@@ -335,10 +335,11 @@ static double unit_expect(const struct problem *p, const struct device *d, int *
     /* Of two groups on a compute unit. What NVIDIA's driver calls local memory is a third of a unit's, or less. */
     const size_t share = d->matrix == MATRIX_PTX ? d->local_bytes : d->local_bytes / 2;
     const bool one_chunk = rows_of(&p->attn) <= wg_chunks[ARRAY_LEN(wg_chunks) - 1];
-    if (!d->matrix)
-        return 0;
     cfg[UNIT_PARTS] = 4;
-    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+    cfg[UNIT_WAVES] = sizes[0][0];
+    cfg[UNIT_TILE] = sizes[0][1];
+    cfg[UNIT_CHUNK] = unit_chunks[0];
+    for (size_t i = 0; i < ARRAY_LEN(sizes) && d->matrix; i++) {
         cfg[UNIT_WAVES] = sizes[i][0];
         cfg[UNIT_TILE] = sizes[i][1];
         for (int chunk = best_chunk(p, unit_chunks, ARRAY_LEN(unit_chunks)); chunk >= 8; chunk /= 2) {
