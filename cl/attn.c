@@ -335,11 +335,10 @@ static double unit_expect(const struct problem *p, const struct device *d, int *
     /* Of two groups on a compute unit. What NVIDIA's driver calls local memory is a third of a unit's, or less. */
     const size_t share = d->matrix == MATRIX_PTX ? d->local_bytes : d->local_bytes / 2;
     const bool one_chunk = rows_of(&p->attn) <= wg_chunks[ARRAY_LEN(wg_chunks) - 1];
+    if (!d->matrix)
+        return 0;
     cfg[UNIT_PARTS] = 4;
-    cfg[UNIT_WAVES] = sizes[0][0];
-    cfg[UNIT_TILE] = sizes[0][1];
-    cfg[UNIT_CHUNK] = unit_chunks[0];
-    for (size_t i = 0; i < ARRAY_LEN(sizes) && d->matrix; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         cfg[UNIT_WAVES] = sizes[i][0];
         cfg[UNIT_TILE] = sizes[i][1];
         for (int chunk = best_chunk(p, unit_chunks, ARRAY_LEN(unit_chunks)); chunk >= 8; chunk /= 2) {
@@ -408,35 +407,18 @@ static void define_pair(const struct problem *p, char *opt)
 
 /* Taking no maximum saves 4 to 12 % in cache, nothing from memory; `online` and `pair` differ in how often they
  * rescale. */
-static double vec_expect_online(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.97 * vec_expect(p, d, cfg);
-}
-
-static double vec_expect_pair(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.96 * vec_expect(p, d, cfg);
-}
-
-static double wg_expect_online(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.97 * wg_expect(p, d, cfg);
-}
-
-static double wg_expect_pair(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.96 * wg_expect(p, d, cfg);
-}
-
-static double unit_expect_online(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.97 * unit_expect(p, d, cfg);
-}
-
-static double unit_expect_pair(const struct problem *p, const struct device *d, int *cfg)
-{
-    return 0.96 * unit_expect(p, d, cfg);
-}
+#define EXPECT_OTHERS(style)                                                                                           \
+    static double style##_expect_online(const struct problem *p, const struct device *d, int *cfg)                     \
+    {                                                                                                                  \
+        return 0.97 * style##_expect(p, d, cfg);                                                                       \
+    }                                                                                                                  \
+    static double style##_expect_pair(const struct problem *p, const struct device *d, int *cfg)                       \
+    {                                                                                                                  \
+        return 0.96 * style##_expect(p, d, cfg);                                                                       \
+    }
+EXPECT_OTHERS(vec)
+EXPECT_OTHERS(wg)
+EXPECT_OTHERS(unit)
 
 #define VEC_COMMON                                                                                                     \
     .rev = 5, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \

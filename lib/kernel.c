@@ -33,6 +33,13 @@ bool kernel_next(const struct kernel *k, int at[MAX_PARAMS], int cfg[MAX_PARAMS]
     return false;
 }
 
+double kernel_expect(const struct kernel *k, const struct problem *p, const struct device *d, int cfg[MAX_PARAMS])
+{
+    int at[MAX_PARAMS];
+    kernel_first(k, at, cfg);
+    return k->expect(p, d, cfg);
+}
+
 const struct kernel *kernel_find(const char *name)
 {
     for (const struct kernel *const *k = kernels; *k; k++)

@@ -86,7 +86,8 @@ struct kernel {
     bool (*prune)(const struct problem *p, const struct device *d, const int *cfg);
 
     /* The analytic default: sets cfg to the configuration of first choice for p on d and returns the share of the
-     * roofline that it is expected to reach, 0..1. No measurement; only the order of the answers matters. */
+     * roofline that it is expected to reach, 0..1. No measurement; only the order of the answers matters. Called by
+     * kernel_expect(). */
     double (*expect)(const struct problem *p, const struct device *d, int *cfg);
 
     /* Appends " -DNAME=VALUE ..." for what p fixes at compile time (its class). Optional. opt has MAX_DEFINES bytes. */
@@ -111,6 +112,8 @@ extern const struct kernel *const kernels[]; /* NULL-terminated; cl/registry.c. 
  * kernel_first). Returns false after the last. */
 void kernel_first(const struct kernel *k, int at[MAX_PARAMS], int cfg[MAX_PARAMS]);
 bool kernel_next(const struct kernel *k, int at[MAX_PARAMS], int cfg[MAX_PARAMS]);
+/* k's expect(). What that leaves unset is as kernel_first() sets it, so that reject() may be asked of cfg. */
+double kernel_expect(const struct kernel *k, const struct problem *p, const struct device *d, int cfg[MAX_PARAMS]);
 int kernel_n_params(const struct kernel *k);
 const struct kernel *kernel_find(const char *name); /* NULL: there is none */
 int kernel_index(const struct kernel *k); /* in kernels[]; one that is not there: their number */

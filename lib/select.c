@@ -269,8 +269,7 @@ static double analytic_kernel(const struct search *s, const struct kernel *k, co
     struct problem q = *s->p;
     int position[MAX_PARAMS];
     problem_set_range(&q, at);
-    kernel_first(k, position, cfg); /* also clears what k has no parameter for */
-    const double share = k->expect(&q, s->d, cfg);
+    const double share = kernel_expect(k, &q, s->d, cfg);
     int last_resort[MAX_PARAMS];
     *why = reject_box(s, k, cfg, box);
     if (!*why && !denied_in_tables(s, k, cfg))

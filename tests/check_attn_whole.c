@@ -44,7 +44,7 @@ static bool hash_setting(struct check *c, const struct kernel *k, const char *fa
                                    .first_sequence = s->first,
                                    .page_seed = s->page_seed};
     if (k)
-        k->expect(&p, &check_ctx(c)->device, cfg);
+        kernel_expect(k, &p, &check_ctx(c)->device, cfg);
     const struct want want = {.kernel = k, .cfg = cfg, .family = family};
     snprintf(text, n, "%s", problem);
     if (plan_create_problem(check_ctx(c), &p, &want, &plan) ||

@@ -27,12 +27,12 @@ static cl_mem device_memory(struct check *c, size_t bytes)
 
 static bool open_head(struct head *h, const struct problem *p)
 {
-    int cfg[MAX_PARAMS] = {0};
+    int cfg[MAX_PARAMS];
     const struct workload_spec spec = {.problem = *p, .seed = check_seed(h->c), .n_sets = 1, .reference = true};
     const struct want want = {.kernel = h->k, .cfg = cfg};
     fdec_sample_params s = FDEC_SAMPLE_PARAMS_INIT;
     s.max_rows = M, s.cols = N;
-    h->k->expect(p, &check_ctx(h->c)->device, cfg);
+    kernel_expect(h->k, p, &check_ctx(h->c)->device, cfg);
     if (plan_create_problem(check_ctx(h->c), p, &want, &h->linear) ||
         fdec_sample_plan_create(check_ctx(h->c), &s, &h->sample) ||
         workload_create(check_ctx(h->c), check_queue_of(h->c), &spec, &h->w))

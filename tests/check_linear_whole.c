@@ -29,12 +29,12 @@ void check_each_linear(struct check *c, const struct problem *p,
                        void (*check)(struct check *c, const struct kernel *k, const struct problem *p))
 {
     for (const struct kernel *const *k = kernels; *k; k++) {
-        int cfg[MAX_PARAMS] = {0};
+        int cfg[MAX_PARAMS];
         struct problem q = *p;
         if ((*k)->op != OP_LINEAR || !strstr((*k)->name, check_native(c)))
             continue;
         q.linear.w_layout = strstr((*k)->name, "panel") ? FDEC_W_PACKED : FDEC_W_STORED;
-        (*k)->expect(&q, &check_ctx(c)->device, cfg);
+        kernel_expect(*k, &q, &check_ctx(c)->device, cfg);
         if (!(*k)->reject(&q, &check_ctx(c)->device, cfg))
             check(c, *k, &q);
     }
@@ -52,7 +52,7 @@ void check_linear_band(struct check *c, const struct kernel *k, const struct pro
     const struct want want = {.kernel = k, .cfg = cfg};
     snprintf(name, sizeof name, "one band of M, %s, %s", k ? k->name : "as chosen", type_name(p->linear.w_type));
     if (k)
-        k->expect(p, &check_ctx(c)->device, cfg);
+        kernel_expect(k, p, &check_ctx(c)->device, cfg);
     bool right = !plan_create_problem(check_ctx(c), p, k ? &want : NULL, &plan) &&
                  !workload_create(check_ctx(c), check_queue_of(c), &spec, &w);
     if (!right)

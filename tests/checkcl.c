@@ -284,7 +284,7 @@ static int sample(const struct check *c, const struct kernel *k, const struct pr
     if (k->define)
         k->define(p, class_defines);
     const uint64_t key = hash64(class_defines, strlen(class_defines), hash64(k->name, strlen(k->name), c->seed));
-    const bool has_first = k->expect && k->expect(p, d, first) >= 0;
+    const bool has_first = k->expect && kernel_expect(k, p, d, first) >= 0;
     kernel_first(k, at, cfg);
     do {
         if (k->reject(p, d, cfg) || n == MAX_SAMPLES)

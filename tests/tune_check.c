@@ -65,7 +65,7 @@ static int configs_of(const struct run *run, const struct kernel *k, const struc
 {
     const struct device *d = &run->checker.ctx->device;
     int at[MAX_PARAMS], cfg[MAX_PARAMS], first[MAX_PARAMS] = {0}, n = 0;
-    const bool has_first = k->expect && k->expect(p, d, first) >= 0;
+    const bool has_first = k->expect && kernel_expect(k, p, d, first) >= 0;
     kernel_first(k, at, cfg);
     do {
         char text[256];

@@ -199,7 +199,7 @@ static int guess(const struct search *s, const struct shape_class *sc, const str
     for (int i = 0; i < sc->n_points; i++) {
         struct guess g = {.candidate.kernel = k};
         const struct problem *p = &sc->points[i].problem;
-        g.share = k->expect(p, &d, g.candidate.cfg);
+        g.share = kernel_expect(k, p, &d, g.candidate.cfg);
         if (k->reject(p, &s->facts->device, g.candidate.cfg) || !kept_for(s, &g.candidate, p, other))
             continue;
         int known = 0;

@@ -100,7 +100,7 @@ static void print_problem(struct listing *l, const struct problem *p, int sample
         struct candidate c = {.kernel = kernels[i]};
         if (c.kernel->op != p->op || c.kernel->host_run)
             continue;
-        if ((!c.kernel->expect || c.kernel->expect(p, d, c.cfg) > 0) && allowed(p, d, &c))
+        if ((!c.kernel->expect || kernel_expect(c.kernel, p, d, c.cfg) > 0) && allowed(p, d, &c))
             print_program(l, p, &c, false);
         print_samples(l, p, &c, samples);
     }
