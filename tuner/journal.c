@@ -256,7 +256,21 @@ static struct trial *trial_of_line(struct journal *j, const json_t *line, bool *
     return t;
 }
 
-static bool read_result(const json_t *line, struct result *r)
+/* Of the default, kernel@revision configuration, that a result was taken against (candidate_hash). Stale lines that are
+ * kept count as if their kernels had not changed. */
+static uint64_t hash_of_default(const char *text, bool keep_stale)
+{
+    char name[64], now[512];
+    const size_t n = strcspn(text, "@");
+    snprintf(name, sizeof name, "%.*s", (int) MIN(n, sizeof name - 1), text);
+    const struct kernel *k = keep_stale && text[n] ? kernel_find(name) : NULL;
+    if (!k)
+        return hash64(text, strlen(text), 0);
+    snprintf(now, sizeof now, "%s@%u%s", name, k->rev, text + n + 1 + strspn(text + n + 1, "0123456789"));
+    return hash64(now, strlen(now), 0);
+}
+
+static bool read_result(const json_t *line, bool keep_stale, struct result *r)
 {
     if (!outcome_parse(json_string_value(json_object_get(line, "outcome")), &r->outcome))
         return false;
@@ -270,7 +284,7 @@ static bool read_result(const json_t *line, struct result *r)
     r->ratio_lo = get_ratio(line, "ratio_lo_ppm");
     r->ratio_hi = get_ratio(line, "ratio_hi_ppm");
     const char *against = json_string_value(json_object_get(line, "against"));
-    r->against = against ? hash64(against, strlen(against), 0) : 0;
+    r->against = against ? hash_of_default(against, keep_stale) : 0;
     r->final = json_is_true(json_object_get(line, "final"));
     r->samples = (int) json_integer_value(json_object_get(line, "samples"));
     r->error_ratio = json_number_value(json_object_get(line, "error_ratio"));
@@ -319,7 +333,7 @@ static bool apply(struct journal *j, const json_t *line)
     bool bad;
     struct result r = {0};
     struct trial *t = trial_of_line(j, line, &bad);
-    if (bad || (!begin && !read_result(line, &r)))
+    if (bad || (!begin && !read_result(line, j->keep_stale, &r)))
         return false;
     if (!t)
         j->n_stale++;
@@ -573,7 +587,7 @@ fdec_status journal_end(struct journal *j, struct trial *t, const struct result 
         json_object_set_new(line, "text", text ? text : json_string("not UTF-8"));
     }
     struct result kept = *r; /* as a later run will read it */
-    if (!read_result(line, &kept))
+    if (!read_result(line, j->keep_stale, &kept))
         kept.outcome = OUT_ERROR;
     journal_note(j, t, &kept);
     return put(j, line, false);
