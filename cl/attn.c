@@ -206,13 +206,20 @@ static struct split_rule wg_rule(const struct device *d, const int *cfg)
     return group_rule(d, cfg[WG_CHUNK], cfg[WG_PARTS]);
 }
 
+/* Of a row of blocks, in local memory; rows of floats are not there. */
+static int pieces_of_row(fdec_type type, int dim)
+{
+    return type_block(type) > 1 ? ATTN_WG_PIECES((int) type_bytes(type, (uint64_t) dim)) : 0;
+}
+
 /* struct tile of attn_wg.cl. */
 static size_t wg_local_bytes(const struct attn_problem *p, const struct device *d, const int *cfg)
 {
     const int k = p->head_dim, v = p->v_head_dim, tile = cfg[WG_TILE], chunk = cfg[WG_CHUNK];
     const int v_keys = MAX(1, cfg[WG_WG] / (v / ATTN_WG_WIDTH));
     const int scratch = MAX(chunk * tile * ATTN_WG_PARTS_OF_DOT(k, d->shuffle), v_keys * v);
-    return local_struct_bytes(4 * (chunk * k + scratch) + pairs_bytes(chunk, tile, tile) + keys_bytes(tile));
+    const int rows = 16 * tile * MAX(pieces_of_row(p->kv.k.type, k), pieces_of_row(p->kv.v.type, v));
+    return local_struct_bytes(rows + 4 * (chunk * k + scratch) + pairs_bytes(chunk, tile, tile) + keys_bytes(tile));
 }
 
 static const char *wg_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -421,14 +428,14 @@ EXPECT_OTHERS(wg)
 EXPECT_OTHERS(unit)
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 5, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .rev = 6, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \
     .reject = vec_reject, .prune = vec_prune, .apart = vec_apart, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \
-    .rev = 2, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
+    .rev = 3, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_wg", "attn_merge"},                                   \
     .params = {[WG_CHUNK] = {"CHUNK", wg_chunks, ARRAY_LEN(wg_chunks), false},                                         \
                [WG_PARTS] = HOST_PARAM(PARTS, 4, 2, 8),                                                                \
                [WG_WG] = PARAM(WG, 128, 32, 64, 256),                                                                  \

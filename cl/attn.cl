@@ -52,6 +52,7 @@
 #ifdef WG
 #define EXP_WIDTH 1
 #define WIDTH     ATTN_WG_WIDTH
+#define BLOCK_SPACE local
 #else
 #define EXP_WIDTH WIDTH
 #define CHUNK     ATTN_VEC_CHUNK

@@ -13,6 +13,8 @@
 #define ATTN_WG_LANES(dim) ((dim) >= 64 ? 8 : (dim) >= 32 ? 4 : 2) /* items that share a dot product there */
 /* Floats of a dot product in local memory: its lanes' parts, + 1: neighbours hit different banks; or the whole. */
 #define ATTN_WG_PARTS_OF_DOT(dim, shuffle) ((shuffle) ? 1 : ATTN_WG_LANES(dim) + 1)
+/* Pieces of 16 bytes, each aligned, over which a row of so many bytes of blocks lies at most: rows lie on 2 bytes. */
+#define ATTN_WG_PIECES(bytes) (((bytes) + 29) / 16)
 
 /* A line of dim elements of 16 bits in attn_mma.cl, in 16 bytes: an odd number, so that neighbouring lines start in
  * other banks; and what is between the rows of scores there, in floats, for the same reason. */

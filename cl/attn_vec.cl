@@ -13,7 +13,14 @@
  * prefetchers follow as many streams; PREFETCH: the first block of each head asks for its share of the next tile. */
 #define KEYS     (WIDTH / ROWS) /* of one vector of scores */
 #define GROUPS   (TILE / KEYS)  /* such vectors of a tile */
-#define COLS     (WIDTH / ROWS) /* vectors of V summed at a time: WIDTH sums in registers */
+/* Vectors of V summed at a time: SUMS sums in registers, half of those that there are. A single row's stay with WIDTH:
+ * they are bound by memory. */
+#if defined(__AVX512F__) && ROWS > 1
+#define SUMS 16
+#else
+#define SUMS WIDTH
+#endif
+#define COLS (SUMS / ROWS)
 #define N_BLOCKS (CHUNK / ROWS)
 /* Vectors of K, keys of V, whose arithmetic is one piece without a branch: of larger ones compilers load everything
  * first, and spill. A block of q8_0 is one piece, so that its scale is read once. */

@@ -3,9 +3,12 @@
  *
  * One group of WG items makes the partials of one (sequence, split, kv head, chunk of CHUNK rows). A tile of TILE keys:
  * LANES neighbouring items share a key's dot products with all rows; products become weights (attn_pairs.cl); then each
- * item owns WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move. WG is a power
- * of two, TILE a multiple of 4 and at most WG, CHUNK at most WG. Local memory: struct tile, counted by wg_local_bytes
- * in attn.c. */
+ * item owns WIDTH columns of V, for every V_KEYS-th key. Four barriers a tile, six where exponents move, one more where
+ * K is blocks. WG is a power of two, TILE a multiple of 4 and at most WG, CHUNK at most WG. Local memory: struct tile,
+ * counted by wg_local_bytes in attn.c.
+ *
+ * Rows of floats are read 16 bytes at a time where they lie on 16 bytes. Rows of blocks seldom do, so those of a tile
+ * come to local memory in aligned pieces, as they lie, and are taken apart there. */
 #define LANES    ATTN_WG_LANES(HEAD_DIM)                       /* items that share a dot product */
 #define V_KEYS   (WG < V_VECS ? 1 : WG / V_VECS)               /* keys of V that a group reads at a time */
 #define COLS     ((V_VECS + WG - 1) / WG)                      /* vectors of V that an item owns of each */
@@ -13,7 +16,17 @@
 #define PARTS_FLOATS (CHUNK * TILE * PARTS_OF_DOT)
 #define COLS_FLOATS  (V_KEYS * V_VECS * WIDTH) /* of a row */
 
+#define K_BLOCKS (PASTE(BLOCK_, K_TYPE) > 1)
+#define V_BLOCKS (PASTE(BLOCK_, V_TYPE) > 1)
+#define K_BYTES  UNITS(K_TYPE, HEAD_DIM) /* of a row of blocks */
+#define V_BYTES  UNITS(V_TYPE, V_DIM)
+#define K_PIECES (K_BLOCKS ? ATTN_WG_PIECES(K_BYTES) : 0)
+#define V_PIECES (V_BLOCKS ? ATTN_WG_PIECES(V_BYTES) : 0)
+
 struct tile {
+#if K_BLOCKS || V_BLOCKS
+    uint4 rows[TILE * (K_PIECES > V_PIECES ? K_PIECES : V_PIECES)]; /* of K, then of V */
+#endif
     vec q[CHUNK][K_VECS];
     float scratch[PARTS_FLOATS > COLS_FLOATS ? PARTS_FLOATS : COLS_FLOATS];
     struct pairs pairs;
@@ -24,6 +37,50 @@ struct tile {
 struct sums {
     vec num[CHUNK][COLS];
 };
+
+#if K_BLOCKS || V_BLOCKS
+/* The 16 bytes at p, of which those from `first` to `end` may be read. */
+INLINE uint4 piece_of_row(global const uchar *p, global const uchar *first, global const uchar *end)
+{
+    if (p >= first && p + 16 <= end)
+        return *(global const uint4 *) p;
+    ushort v[8];
+    #pragma unroll
+    for (int i = 0; i < 8; i++)
+        v[i] = p + 2 * i >= first && p + 2 * i < end ? *(global const ushort *) (p + 2 * i) : 0;
+    return as_uint4(vload8(0, v));
+}
+
+/* The rows of a tile of K or V, whose memory begins at `first`; keys: where they lie from `from` on. */
+INLINE void bring_rows(local uint4 *rows, global const uchar *first, global const uchar *from, local const i64 *keys,
+                       int bytes)
+{
+    const int pieces = ATTN_WG_PIECES(bytes);
+    for (int i = get_local_id(0); i < TILE * pieces; i += WG) {
+        global const uchar *row = from + keys[i / pieces];
+        if (keys[i / pieces] >= 0)
+            rows[i] = piece_of_row(row - (size_t) row % 16 + i % pieces * 16, first, row + bytes);
+    }
+}
+
+/* Row `key` of them. */
+INLINE local const uchar *row_brought(local const uint4 *rows, global const uchar *row, int key, int bytes)
+{
+    return (local const uchar *) (rows + key * ATTN_WG_PIECES(bytes)) + (size_t) row % 16;
+}
+#endif
+
+/* Vector j of a row of K, of V at `row`, of key number `key` of the tile. */
+#if K_BLOCKS
+#define K_VECTOR(s, row, key, j, aligned) K_ROW(row_brought((s)->rows, row, key, K_BYTES), j)
+#else
+#define K_VECTOR(s, row, key, j, aligned) (aligned ? K_ROW_ALIGNED(row, j) : K_ROW(row, j))
+#endif
+#if V_BLOCKS
+#define V_VECTOR(s, row, key, j, aligned) V_ROW(row_brought((s)->rows, row, key, V_BYTES), j)
+#else
+#define V_VECTOR(s, row, key, j, aligned) (aligned ? V_ROW_ALIGNED(row, j) : V_ROW(row, j))
+#endif
 
 INLINE float4 add_products(vec a, vec b, float4 sum)
 {
@@ -63,7 +120,7 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K
         for (int r = 0; r < CHUNK; r++)
             sum[r] = 0.0f;
         for (int j = lane; j < K_VECS && s->keys.k[key] >= 0; j += LANES) {
-            const vec x = aligned ? K_ROW_ALIGNED(from + s->keys.k[key], j) : K_ROW(from + s->keys.k[key], j);
+            const vec x = K_VECTOR(s, from + s->keys.k[key], key, j, aligned);
             #pragma unroll
             for (int r = 0; r < CHUNK; r++)
                 sum[r] = add_products(s->q[r][j], x, sum[r]);
@@ -119,8 +176,7 @@ INLINE void add_values(local const struct tile *s, const struct args *a, global 
         for (int c = 0; c < COLS; c++) {
             const int j = get_local_id(0) % V_VECS + c * WG;
             if (j < V_VECS) {
-                const i64 at = s->keys.v[key];
-                const vec x = aligned ? V_ROW_ALIGNED(from + at, j) : V_ROW(from + at, j);
+                const vec x = V_VECTOR(s, from + s->keys.v[key], key, j, aligned);
                 if (masked)
                     add_value(s, sums, key, c, x, true);
                 else
@@ -137,8 +193,15 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
     for (int t = k->begin; t < k->end; t += TILE) {
         find_keys(&s->pairs, &s->keys, a, k, t, count);
         barrier(CLK_LOCAL_MEM_FENCE);
+#if K_BLOCKS
+        bring_rows(s->rows, a->k, k_of_head(a, k->g), s->keys.k, K_BYTES);
+        barrier(CLK_LOCAL_MEM_FENCE);
+#endif
         dot_lanes(s, a, k_of_head(a, k->g));
         barrier(CLK_LOCAL_MEM_FENCE);
+#if V_BLOCKS
+        bring_rows(s->rows, a->v, v_of_head(a, k->g), s->keys.v, V_BYTES);
+#endif
         make_scores(s, a, k, t);
         if (moving) {
             raise_exponents(&s->pairs);

@@ -109,8 +109,7 @@ struct geometry linear_split(const struct problem *p, const struct device *d, st
 
 /* ---- GPUs: work-groups ------------------------------------------------------------------------------------------- */
 
-/* Local memory of a chunk of so many rows and columns of blocks. */
-static size_t chunk_bytes(fdec_type type, int rows, int columns)
+size_t linear_chunk_bytes(fdec_type type, int rows, int columns)
 {
     return type_block(type) > 1 ? (size_t) rows * 16 * LINEAR_CHUNK_PIECES(type_bytes(type, (uint64_t) columns)) : 0;
 }
@@ -120,7 +119,7 @@ enum { WGV_WG, WGV_NR, WGV_MR };
 static const char *wg_gemv_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
     const size_t local_bytes = sizeof(float) * (size_t) (cfg[WGV_MR] * cfg[WGV_NR] * cfg[WGV_WG]) +
-                               chunk_bytes(p->linear.w_type, cfg[WGV_NR], LINEAR_GEMV_CHUNK(cfg[WGV_WG]));
+                               linear_chunk_bytes(p->linear.w_type, cfg[WGV_NR], LINEAR_GEMV_CHUNK(cfg[WGV_WG]));
     return linear_stored_reject(p, d, (size_t) cfg[WGV_WG], local_bytes, cfg[WGV_NR]);
 }
 
@@ -189,7 +188,7 @@ static size_t wg_flat_local_bytes(const struct problem *p, const int *cfg)
     const int w = buffers * cfg[WGF_TN] * LINEAR_ROW_PIECES(is_16_bit, cfg[WGF_TK]);
     const int x = 2 * cfg[WGF_TM] * LINEAR_ROW_PIECES(false, cfg[WGF_TK]);
     const int teams = LINEAR_TEAMS(wg_flat_team(cfg), cfg[WGF_TK]), sums = (teams - 1) * cfg[WGF_TM] * cfg[WGF_TN] / 4;
-    return 16 * (size_t) (MAX(w, sums) + x) + chunk_bytes(p->linear.w_type, cfg[WGF_TN], LINEAR_FLAT_CHUNK);
+    return 16 * (size_t) (MAX(w, sums) + x) + linear_chunk_bytes(p->linear.w_type, cfg[WGF_TN], LINEAR_FLAT_CHUNK);
 }
 
 static const char *wg_flat_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -272,7 +271,9 @@ static size_t tile_items(const int *cfg)
 
 static const char *wg_gemm_reject(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const size_t local_bytes = 2 * sizeof(float) * (size_t) (cfg[TILE_TK] * (cfg[TILE_TILE] + 1));
+    const fdec_type type = p->linear.w_type;
+    const size_t local_bytes = 2 * sizeof(float) * (size_t) (cfg[TILE_TK] * (cfg[TILE_TILE] + 1)) +
+                               linear_chunk_bytes(type, cfg[TILE_TILE], LINEAR_TILE_CHUNK(type_block(type)));
     return linear_stored_reject(p, d, tile_items(cfg), local_bytes, cfg[TILE_R]);
 }
 
@@ -308,7 +309,7 @@ static struct geometry wg_gemm_geometry(const struct problem *p, const struct de
 
 const struct kernel linear_wg_gemm = {
     .name = "linear/wg-gemm",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "gemm",
     .source = &cl_linear,

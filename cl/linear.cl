@@ -46,7 +46,8 @@
 #include "mma.h"
 #define WG (WAVES * MMA_LANES)
 #endif
-#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT)
+#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_WG_GEMM) || defined(LINEAR_MMA)
+#define LINEAR_GPU
 #define BLOCK_SPACE local
 #endif
 #include "quant.h"
@@ -357,7 +358,7 @@ kernel void linear_prepare(LINEAR_ARGS)
 #ifdef LINEAR_PANEL
 #include "linear_panel.cl"
 #endif
-#if defined(LINEAR_WG_GEMV) || defined(LINEAR_WG_FLAT) || defined(LINEAR_WG_GEMM) || defined(LINEAR_MMA)
+#ifdef LINEAR_GPU
 #include "linear_wg.cl"
 #endif
 #ifdef LINEAR_MMA

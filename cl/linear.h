@@ -21,10 +21,12 @@
 /* Pieces of 16 bytes of a row of tk columns in local memory; + 1: neighbouring rows start in other banks. */
 #define LINEAR_ROW_PIECES(is_16_bit, tk) ((is_16_bit) ? (tk) / 8 + 1 : (tk) / 4 + 1)
 
-/* Columns of rows of blocks that a group of linear_wg_gemv, of linear_wg_flat brings at a time, and the pieces of 16
- * bytes in which a row of so many bytes comes. Blocks of q6_k are 210 bytes: pieces may be cut at both ends. */
-#define LINEAR_GEMV_CHUNK(wg) ((wg) *32)
-#define LINEAR_FLAT_CHUNK     256
+/* Columns of rows of blocks that a group of linear_wg_gemv, of linear_wg_flat, of the others brings at a time (at least
+ * one block), and the pieces of 16 bytes in which a row of so many bytes comes. Blocks of q6_k are 210 bytes: pieces
+ * may be cut at both ends. */
+#define LINEAR_GEMV_CHUNK(wg)    ((wg) *32)
+#define LINEAR_FLAT_CHUNK        256
+#define LINEAR_TILE_CHUNK(block) ((block) > 128 ? (block) : 128)
 #define LINEAR_CHUNK_PIECES(bytes) (((bytes) + ((bytes) % 16 ? 29 : 15)) / 16)
 
 #define LINEAR_BUFFERS(X) \

@@ -14,6 +14,9 @@ const char *linear_tile_reject(const struct problem *p, int n, int rows);
 const char *linear_stored_reject(const struct problem *p, const struct device *d, size_t wg, size_t local_bytes,
                                  int rows);
 
+/* Local memory of a chunk of so many rows and columns of blocks; of floats, which come without, 0. */
+size_t linear_chunk_bytes(fdec_type type, int rows, int columns);
+
 /* What the class fixes, for the variant of that name (linear.cl). */
 void linear_define(const struct problem *p, char *opt, const char *variant);
 

@@ -43,7 +43,9 @@ static size_t local_bytes(const struct linear_problem *l, const struct device *d
     const int lines = cfg[TN] * MMA_PIECES(w_bits(l), f16) + cfg[TM] * MMA_PIECES(x_bits(l), f16);
     const int numbers = scales(l->w_type) * cfg[TN] * cfg[TK] / span(l->w_type);
     const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
-    return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + scratch * 4);
+    const size_t chunk = linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type)));
+    return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + scratch * 4) +
+           (MMA_ASYNC_OF(d->matrix) ? 2 : 1) * chunk;
 }
 
 static const char *mma_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -62,25 +64,27 @@ static const char *mma_reject(const struct problem *p, const struct device *d, c
 
 enum { MOST_REGISTERS = 100 };
 
-/* Registers of a work-item for sums, twice, for those of ones, and for what is loaded ahead, blocks taken apart. All
- * others are about as many again. */
+/* Registers of a work-item for sums, twice, for those of ones, and for what is loaded ahead. All others are about as
+ * many again. */
 static int registers(const struct linear_problem *l, const struct device *d, const int *cfg)
 {
     const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
     const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
     const int w_words = type_is_16_bit(l->w_type) ? 4 : 8, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
-    const int numbers = scales(l->w_type) * (int) div_up(cfg[TN] * cfg[TK] / span(l->w_type), items);
-    return 2 * cfg[TN] * cfg[TM] / items + ones + w_words * (int) div_up(cfg[TN] * pieces_of_8, items) + numbers +
-           x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
+    const int chunk = (int) linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type))) / 16;
+    const int w = chunk ? (MMA_ASYNC_OF(d->matrix) ? 8 : 4 * (int) div_up(chunk, items))
+                        : w_words * (int) div_up(cfg[TN] * pieces_of_8, items);
+    return 2 * cfg[TN] * cfg[TM] / items + ones + w + x_words * (int) div_up(cfg[TM] * pieces_of_8, items);
 }
 
 /* The tile of tokens that M nearly fills, no registers in memory, and no split without a tile of K. */
 static bool mma_prune(const struct problem *p, const struct device *d, const int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    return !d->matrix || d->cpu_like || (cfg[TM] >= 2 * l->m && cfg[TM] > MMA_N_OF(d->matrix)) ||
-           (cfg[TM] < 64 && cfg[TM] < l->m) || registers(l, d, cfg) > MOST_REGISTERS ||
-           cfg[SPLITK] > div_up(l->k, cfg[TK]);
+    const bool blocks = type_block(l->w_type) > 1; /* more than two of their tiles would save no wait */
+    return !d->matrix || d->cpu_like || (blocks && cfg[STAGES] > 2) ||
+           (cfg[TM] >= 2 * l->m && cfg[TM] > MMA_N_OF(d->matrix)) || (cfg[TM] < 64 && cfg[TM] < l->m) ||
+           registers(l, d, cfg) > MOST_REGISTERS || cfg[SPLITK] > div_up(l->k, cfg[TK]);
 }
 
 /* The largest tile, and the most of them on their way, of which a compute unit holds two groups. What NVIDIA's driver
@@ -98,8 +102,8 @@ static void choose_buffers(const struct linear_problem *l, const struct device *
     }
 }
 
-/* K is split when the rows alone leave compute units without two groups. Blocks come through registers, as in wg-flat:
- * the unit gains nothing before that one's multiply-adds take longer than memory. */
+/* K is split when the rows alone leave compute units without two groups. Blocks are taken apart as in wg-flat: the
+ * unit gains nothing before that one's multiply-adds take longer than memory. */
 static double mma_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
@@ -116,7 +120,7 @@ static double mma_expect(const struct problem *p, const struct device *d, int *c
     const int64_t groups = div_up(linear_rows(l), cfg[TN]) * div_up(l->m, cfg[TM]);
     const int64_t wish = 2 * (int64_t) d->compute_units / groups;
     cfg[SPLITK] = l->stats ? 1 : wish >= 8 ? 8 : wish >= 4 ? 4 : wish >= 2 ? 2 : 1;
-    while (cfg[TM] > MMA_N_OF(d->matrix) && mma_reject(p, d, cfg))
+    while (cfg[TM] > MMA_N_OF(d->matrix) && (mma_reject(p, d, cfg) || registers(l, d, cfg) > MOST_REGISTERS))
         cfg[TM] /= 2;
     while (cfg[WAVES] > 2 && mma_reject(p, d, cfg))
         cfg[WAVES] /= 2;
@@ -150,7 +154,7 @@ static struct geometry mma_geometry(const struct problem *p, const struct device
 
 const struct kernel linear_mma_flat = {
     .name = "linear/mma-flat",
-    .rev = 1,
+    .rev = 2,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,

@@ -4,7 +4,8 @@
  *   linear_mma  TM tokens x TN rows by WAVES waves, each of which takes TN / WAVES rows and all tokens. K in tiles of
  *               TK through STAGES buffers in local memory: tile t + STAGES - 1 is on its way while tile t is used.
  *               2*STAGES*(TN*W_PIECES + TM*X_PIECES)*(TK+8) bytes local, of blocks 4*STAGES*TN*TK/SPAN*SCALES more.
- *               K may be split: see linear_wg_flat.
+ *               W of blocks comes in chunks of several tiles: while one is used, the next is on its way to a second
+ *               buffer where copies go on by themselves, else to registers. K may be split: see linear_wg_flat.
  *
  * Both sides are of one type of 16 bits: as they are where both are f16, or bf16; else as sums of X_PIECES and W_PIECES
  * pieces of bf16 (mma.h), all of whose products are made: nothing of x and W is rounded. Units may cut off what a sum
@@ -14,7 +15,7 @@
  * scale of their own, are multiplied by it, and added. Where a minimum is added to elements (SCALES 2, else 1), it is
  * multiplied by the sum of x over the SPAN, which the unit makes by a row of ones: d sum(q x) + m sum(x) for
  * sum((d q + m) x). With an infinity in x that may be Inf - Inf, so sums that are no numbers are made again, element
- * by element.
+ * by element, by a second pass of the group.
  *
  * What linear_mma.c says of the class: W_BITS, X_BITS of a significand; SPAN and SCALES of blocks. */
 #define STRIDE  (TK + 8) /* an odd number of 16 bytes: neighbouring lines start in other banks */
@@ -32,21 +33,25 @@
 #define W_LOADS ((TN * TK8 + WG - 1) / WG)
 #define X_LOADS ((TM * TK8 + WG - 1) / WG)
 #define S_LOADS ((TN * SPANS + WG - 1) / WG)
+#if IS_BLOCKS
+#define CHUNK       (TN * CHUNK_PIECES) /* in uint4 */
+#define CHUNKS      (MMA_ASYNC ? 2 : 1)
+#define CHUNK_TILES (BLOCK_CHUNK / TK)
+#define CHUNK_LOADS ((CHUNK + WG - 1) / WG)
+#define CHUNK_OF(tile) (chunks + (tile) / CHUNK_TILES % CHUNKS * CHUNK)
+#endif
 #define ROWS    (TN / WAVES / MMA_M) /* of tiles of the unit, of a wave */
 #define TOKENS  (TM / MMA_N)
 #define W_ASYNC (MMA_ASYNC && W_PIECES == 1 && !IS_BLOCKS)
 #define AT_ONCE (GLU ? 2 : 1) /* rows that finish() needs together */
-#define X_ASYNC (MMA_ASYNC && X_PIECES == 1)
+#define X_ASYNC (MMA_ASYNC && X_PIECES == 1 && !IS_BLOCKS) /* waiting for x would be waiting for the next chunk */
 
-/* Eight columns of W on their way. */
+/* Eight columns of W on their way; of blocks, out of the chunk. */
 #if IS_BLOCKS
 typedef uint4 w_vec;
-#define GET_W(row, column, k, aligned) quants_piece(row, column, k)
-INLINE uint4 quants_piece(global const uchar *row, int column, int k)
+INLINE uint4 quants_piece(local const uchar *row, int column)
 {
     const int v = column % W_BLOCK / 8;
-    if (column >= k)
-        return 0;
     const float8 q = PASTE(whole_, W_TYPE)(row + W_UNITS(column), v / 8, v % 8);
 #if MMA_F16
     ushort8 bits;
@@ -56,11 +61,6 @@ INLINE uint4 quants_piece(global const uchar *row, int column, int k)
     return as_uint4(convert_ushort8(as_uint8(q) >> 16));
 #endif
 }
-
-INLINE float2 scale_piece(global const uchar *row, int column, int k)
-{
-    return column < k ? PASTE(part_, W_TYPE)(row + W_UNITS(column), column % W_BLOCK / SPAN) : (float2) 0.0f;
-}
 #elif IS_16_BIT
 typedef uint4 w_vec;
 #define GET_W(row, column, k, aligned) bits_piece((global const ushort *) (row), column, k, aligned)
@@ -68,7 +68,7 @@ typedef uint4 w_vec;
 typedef float8 w_vec;
 #define GET_W w_piece
 #endif
-#if W_PIECES == 1
+#if W_PIECES == 1 /* of blocks, too */
 #define PUT_W(to, v) (*(to) = v)
 #elif IS_16_BIT
 #define PUT_W(to, v) mma_put_pieces(to, TN *LINE8, W_PIECES, PASTE(wide_, W_TYPE)(v))
@@ -91,11 +91,12 @@ typedef float8 x_vec;
 
 /* What a work-item loads ahead: the first steps of its way from global to local memory. */
 struct ahead {
+#if !IS_BLOCKS
     w_vec w[W_LOADS];
-    x_vec x[X_LOADS];
-#if IS_BLOCKS
-    float2 scale[S_LOADS];
+#elif !MMA_ASYNC
+    uint4 chunk[CHUNK_LOADS];
 #endif
+    x_vec x[X_LOADS];
 };
 
 struct place_of_tile {
@@ -112,10 +113,67 @@ struct place_of_tile {
 #define SCALE_ROW(i)  ((p->item + (i) * WG) / SPANS)
 #define SCALE_SPAN(i) ((p->item + (i) * WG) % SPANS)
 
-/* Begins to bring a tile of K. */
+#if IS_BLOCKS
+/* Begins to bring the chunk that begins with `tile`. */
+INLINE void fetch_chunk(const struct args *a, const struct place_of_tile *p, int tile, struct ahead *next,
+                        local uint4 *chunk)
+{
+    const int from = tile * TK, end = min(from + BLOCK_CHUNK, a->k);
+    MMA_UNROLL for (int i = 0; i < CHUNK_LOADS; i++) {
+        const int at = p->item + i * WG, piece = at % CHUNK_PIECES;
+        global const W_T *row = w_row_of(a, p->row0 + at / CHUNK_PIECES);
+#if MMA_ASYNC
+        const int byte = (W_UNITS(from) / 16 + piece) * 16;
+        if (at < CHUNK && p->w_aligned && byte < W_UNITS(end))
+            mma_copy(chunk + at, row + byte);
+        else if (at < CHUNK)
+            chunk[at] = chunk_piece(row, from, end, piece, p->w_aligned);
+#else
+        next->chunk[i] = chunk_piece(row, from, at < CHUNK ? end : 0, piece, p->w_aligned);
+#endif
+    }
+    MMA_COPIES_END();
+}
+
+/* The chunk that was fetched last is in local memory: after a barrier, for all. */
+INLINE void take_chunk(const struct place_of_tile *p, const struct ahead *next, local uint4 *chunk)
+{
+    MMA_COPIES_WAIT(0);
+#if !MMA_ASYNC
+    MMA_UNROLL for (int i = 0; i < CHUNK_LOADS; i++)
+        if (p->item + i * WG < CHUNK)
+            chunk[p->item + i * WG] = next->chunk[i];
+#endif
+}
+
+/* W of the tile, from its chunk to where it belongs. */
+INLINE void unpack(const struct place_of_tile *p, int tile, local const uint4 *chunk, local uint4 *w_tile)
+{
+    const int from = tile / CHUNK_TILES * BLOCK_CHUNK, column0 = tile * TK - from;
+    local float *scales = (local float *) (w_tile + W_LINES);
+    MMA_UNROLL for (int i = 0; i < W_LOADS; i++)
+        if (LOAD_LINE(i) < TN) {
+            local const uchar *row = chunk_row(chunk + LOAD_LINE(i) * CHUNK_PIECES, from);
+            *LOAD_W_TO(i) = quants_piece(row, column0 + LOAD_COL8(i) * 8);
+        }
+    MMA_UNROLL for (int i = 0; i < S_LOADS; i++) {
+        const int row = SCALE_ROW(i), column = column0 + SCALE_SPAN(i) * SPAN;
+        if (row < TN) {
+            local const uchar *block = chunk_row(chunk + row * CHUNK_PIECES, from) + W_UNITS(column);
+            const float2 part = PASTE(part_, W_TYPE)(block, column % W_BLOCK / SPAN);
+            scales[SCALE_SPAN(i) * TN + row] = part.x;
+            if (LEAST)
+                scales[(SPANS + SCALE_SPAN(i)) * TN + row] = part.y;
+        }
+    }
+}
+#endif
+
+/* Begins to bring a tile of K; of blocks only x. */
 INLINE void fetch(const struct args *a, const struct place_of_tile *p, int tile, struct ahead *next,
                   local uint4 *w_tile, local uint4 *x_tile)
 {
+#if !IS_BLOCKS
     MMA_UNROLL for (int i = 0; i < W_LOADS; i++) {
         const int line = LOAD_LINE(i), column = tile * TK + LOAD_COL8(i) * 8;
         global const W_T *row = w_row_of(a, p->row0 + line);
@@ -124,9 +182,6 @@ INLINE void fetch(const struct args *a, const struct place_of_tile *p, int tile,
         else
             next->w[i] = GET_W(row, column, a->k, p->w_aligned);
     }
-#if IS_BLOCKS
-    MMA_UNROLL for (int i = 0; i < S_LOADS; i++)
-        next->scale[i] = scale_piece(w_row_of(a, p->row0 + SCALE_ROW(i)), tile * TK + SCALE_SPAN(i) * SPAN, a->k);
 #endif
     MMA_UNROLL for (int i = 0; i < X_LOADS; i++) {
         const int line = LOAD_LINE(i), column = tile * TK + LOAD_COL8(i) * 8;
@@ -143,19 +198,12 @@ INLINE void fetch(const struct args *a, const struct place_of_tile *p, int tile,
 INLINE void put(const struct args *a, const struct place_of_tile *p, int tile, const struct ahead *next,
                 local uint4 *w_tile, local uint4 *x_tile)
 {
+#if !IS_BLOCKS
     MMA_UNROLL for (int i = 0; i < W_LOADS; i++) {
         const int column = tile * TK + LOAD_COL8(i) * 8;
         if (LOAD_LINE(i) < TN && !(W_ASYNC && p->w_aligned && column < a->k))
             PUT_W(LOAD_W_TO(i), next->w[i]);
     }
-#if IS_BLOCKS
-    local float *scales = (local float *) (w_tile + W_LINES);
-    MMA_UNROLL for (int i = 0; i < S_LOADS; i++)
-        if (SCALE_ROW(i) < TN) {
-            scales[SCALE_SPAN(i) * TN + SCALE_ROW(i)] = next->scale[i].x;
-            if (LEAST)
-                scales[(SPANS + SCALE_SPAN(i)) * TN + SCALE_ROW(i)] = next->scale[i].y;
-        }
 #endif
     MMA_UNROLL for (int i = 0; i < X_LOADS; i++) {
         const int column = tile * TK + LOAD_COL8(i) * 8;
@@ -223,19 +271,17 @@ INLINE void add_tile(mma_sums sums[ROWS][TOKENS], local const uint4 *w_tile, loc
 #define LANE_TOKEN(t, i) (p->token0 + (t) * MMA_N + mma_token(lane) + (i))
 #define TOKEN_BIT(t, i)  (1u << ((t) * MMA_TOKENS + (i)))
 
-/* The sums of a lane, but of the tokens whose bits are in `but`. */
 INLINE void store_lane(const struct args *a, const struct place_of_tile *p, mma_sums sums[ROWS][TOKENS],
-                       int wave, int lane, uint but)
+                       int wave, int lane)
 {
     MMA_UNROLL for (int r = 0; r < ROWS; r++)
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
             MMA_UNROLL for (int i = 0; i < MMA_TOKENS; i++) {
-                const int token = but & TOKEN_BIT(t, i) ? a->m : LANE_TOKEN(t, i);
                 float out[MMA_ROWS];
                 MMA_UNROLL for (int j = 0; j < MMA_ROWS; j++)
                     out[j] = mma_sum(sums[r][t], i, j);
                 MMA_UNROLL for (int j = 0; j < MMA_ROWS; j += AT_ONCE)
-                    store_sums(a, out + j, AT_ONCE, token, LANE_ROW(r) + j);
+                    store_sums(a, out + j, AT_ONCE, LANE_TOKEN(t, i), LANE_ROW(r) + j);
             }
 }
 
@@ -252,22 +298,40 @@ INLINE uint not_finite(mma_sums sums[ROWS][TOKENS])
     return tokens;
 }
 
-/* Of a lane's tokens whose bits are in `only` the sums over columns first..end-1, element by element. */
-INLINE void store_elements(const struct args *a, const struct place_of_tile *p, int wave, int lane, uint only,
-                           int first, int end)
+/* Adds v to sum number n of a lane, or begins it. Every index is a constant: sums stay in registers. */
+INLINE void add_to(mma_sums sums[ROWS][TOKENS], int n, float v, bool begin)
 {
-    ROLL for (int n = 0; n < ROWS * TOKENS * MMA_SUMS; n += AT_ONCE) {
-        const int j = n % MMA_ROWS, i = n / MMA_ROWS % MMA_TOKENS, t = n / MMA_SUMS % TOKENS;
-        const int token = LANE_TOKEN(t, i), row = LANE_ROW(n / MMA_SUMS / TOKENS) + j;
-        float out[AT_ONCE];
-        if (only & TOKEN_BIT(t, i)) {
-            UNROLL for (int g = 0; g < AT_ONCE; g++) {
-                float sum = 0.0f;
-                ROLL for (int c = first; c < end; c += 8)
-                    sum = dot8(x_piece(a, token, c, p->x_aligned), w_piece(w_row_of(a, row + g), c, a->k, false), sum);
-                out[g] = sum;
+    MMA_UNROLL for (int r = 0; r < ROWS; r++)
+        MMA_UNROLL for (int t = 0; t < TOKENS; t++) {
+            float s[MMA_SUMS];
+            PASTE(vstore, MMA_SUMS)(sums[r][t], 0, s);
+            MMA_UNROLL for (int e = 0; e < MMA_SUMS; e++)
+                if ((r * TOKENS + t) * MMA_SUMS + e == n)
+                    s[e] = begin ? v : s[e] + v;
+            sums[r][t] = PASTE(vload, MMA_SUMS)(0, s);
+        }
+}
+
+/* Of a lane's tokens whose bits are in `only` the sums over tiles first..last-1, element by element. */
+INLINE void sum_elements(const struct args *a, const struct place_of_tile *p, mma_sums sums[ROWS][TOKENS],
+                         local uint4 *chunk, int wave, int lane, uint only, int first, int last)
+{
+    const int end = min(last * TK, a->k);
+    for (int tile = first; tile < last; tile = (tile / CHUNK_TILES + 1) * CHUNK_TILES) {
+        const int from = tile / CHUNK_TILES * BLOCK_CHUNK;
+        barrier(CLK_LOCAL_MEM_FENCE); /* the chunk before has been used */
+        bring_chunk(a, chunk, TN, p->row0, from, p->item, p->w_aligned);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        ROLL for (int n = 0; n < ROWS * TOKENS * MMA_SUMS; n++) {
+            const int e = n % MMA_SUMS, t = n / MMA_SUMS % TOKENS, r = n / MMA_SUMS / TOKENS;
+            const int row = LANE_ROW(r) + e / MMA_TOKENS - p->row0, token = LANE_TOKEN(t, e % MMA_TOKENS);
+            float sum = 0.0f;
+            if (only & TOKEN_BIT(t, e % MMA_TOKENS)) {
+                ROLL for (int c = tile * TK; c < min(from + BLOCK_CHUNK, end); c += 8)
+                    sum = dot8(x_piece(a, token, c, p->x_aligned),
+                               chunk_vector(chunk + row * CHUNK_PIECES, from, (c - from) / 8), sum);
+                add_to(sums, n, sum, tile == first);
             }
-            store_sums(a, out, AT_ONCE, token, row);
         }
     }
 }
@@ -279,6 +343,12 @@ kernel void linear_mma(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     local uint4 w_tiles[STAGES * W_TILE], x_tiles[STAGES * X_TILE];
+#if IS_BLOCKS
+    local uint4 chunks[CHUNKS * CHUNK];
+#endif
+#if LEAST
+    local uint again;
+#endif
     MMA_SCRATCH(all_scratch, WAVES)
     const int item = hardware_item(), wave = item / MMA_LANES, lane = item % MMA_LANES;
     local float *scratch = MMA_SCRATCH_AT(all_scratch, wave);
@@ -293,25 +363,47 @@ kernel void linear_mma(LINEAR_ARGS)
         MMA_UNROLL for (int t = 0; t < TOKENS; t++)
             sums[r][t] = 0.0f;
 
+#if IS_BLOCKS
+    fetch_chunk(&a, &p, first / CHUNK_TILES * CHUNK_TILES, &next, CHUNK_OF(first));
+#endif
+#if LEAST
+    if (item == 0)
+        again = 0;
+#endif
     for (int tile = first - (STAGES - 1); tile < last; tile++) { /* the first steps only bring tiles */
         const int ahead = tile + STAGES - 1, then = (ahead - first) % STAGES, now = (then + 1) % STAGES;
+#if !IS_BLOCKS
         MMA_COPIES_WAIT(STAGES - 2);
+#endif
         barrier(CLK_LOCAL_MEM_FENCE); /* `now` is there, and nobody reads `then` any more */
         if (ahead < last)
             fetch(&a, &p, ahead, &next, w_tiles + then * W_TILE, x_tiles + then * X_TILE);
+#if !IS_BLOCKS
         MMA_COPIES_END();
+#endif
         if (tile >= first)
             add_tile(sums, w_tiles + now * W_TILE, x_tiles + now * X_TILE, wave, lane, scratch);
+#if IS_BLOCKS
+        if (ahead < last && (ahead == first || ahead % CHUNK_TILES == 0)) {
+            const int after = (ahead / CHUNK_TILES + 1) * CHUNK_TILES;
+            take_chunk(&p, &next, CHUNK_OF(ahead));
+            barrier(CLK_LOCAL_MEM_FENCE);
+            if (after < last)
+                fetch_chunk(&a, &p, after, &next, CHUNK_OF(after));
+        }
+        if (ahead < last)
+            unpack(&p, ahead, CHUNK_OF(ahead), w_tiles + then * W_TILE);
+#endif
         if (ahead < last)
             put(&a, &p, ahead, &next, w_tiles + then * W_TILE, x_tiles + then * X_TILE);
     }
 
 #if LEAST
-    const uint again = not_finite(sums);
+    const uint mine = not_finite(sums);
+    atomic_or(&again, mine);
+    barrier(CLK_LOCAL_MEM_FENCE);
     if (again)
-        store_elements(&a, &p, wave, lane, again, first * TK, min(last * TK, k));
-#else
-    const uint again = 0;
+        sum_elements(&a, &p, sums, chunks, wave, lane, mine, first, last);
 #endif
-    store_lane(&a, &p, sums, wave, lane, again);
+    store_lane(&a, &p, sums, wave, lane);
 }

@@ -8,26 +8,21 @@
  *                   which is filled from a chunk. Teams (LINEAR_TEAMS) take parts of a tile's columns and add up at
  *                   the end; K may also be split into n_splits parts, which linear_after sums in order. Local memory:
  *                   wg_flat_local_bytes in linear.c.
- *   linear_wg_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local.
+ *   linear_wg_gemm  TILE x TILE outputs, R x R per item, K in tiles of TK. 8*TK*(TILE+1) bytes local; of blocks a
+ *                   chunk, too.
  *
  * Rows of W and x are read 16 bytes or more at a time where their addresses allow it. Blocks lie on 2 bytes, rows of
- * them often on 16: gemv and flat bring chunks of rows to local memory as they lie, and take them apart there; gemm
- * reads blocks as they come. */
+ * them often on 16: chunks of rows come to local memory as they lie, and are taken apart there. */
 
 #if IS_BLOCKS && defined(LINEAR_WG_GEMV)
 #define BLOCK_CHUNK LINEAR_GEMV_CHUNK(WG)
 #elif IS_BLOCKS && defined(LINEAR_WG_FLAT)
 #define BLOCK_CHUNK LINEAR_FLAT_CHUNK
+#elif IS_BLOCKS
+#define BLOCK_CHUNK LINEAR_TILE_CHUNK(W_BLOCK)
 #endif
 
 /* Eight columns from `column` on of a row of k; past the end 0. aligned: rows are whole aligned pieces. */
-#if IS_BLOCKS && !defined(BLOCK_CHUNK)
-INLINE float8 w_piece(global const W_T *row, int column, int k, bool aligned)
-{
-    return column < k ? PASTE(load_, W_TYPE)(row, column / 8, 0) : (float8) 0.0f;
-}
-#endif
-
 #define PIECE(name, TYPE) \
     INLINE float8 name(global const PASTE(T_, TYPE) *row, int column, int k, bool aligned) \
     { \
@@ -105,10 +100,33 @@ INLINE uint4 chunk_piece(global const W_T *row, int from, int end, int piece, bo
     return bits_piece((global const ushort *) row, (W_UNITS(from) / 16 + piece) * 8, W_UNITS(end) / 2, aligned);
 }
 
+/* The chunk of columns from `from` on of `rows` rows from row0 on, four pieces of an item at a time. */
+INLINE void bring_chunk(const struct args *a, local uint4 *chunk, const int rows, int row0, int from, int item,
+                        bool aligned)
+{
+    const int end = min(from + BLOCK_CHUNK, a->k), all = rows * CHUNK_PIECES;
+    ROLL for (int at = item; at < all; at += 4 * WG) {
+        uint4 v[4];
+        UNROLL for (int i = 0; i < 4; i++) {
+            const int j = at + i * WG, row = row0 + j / CHUNK_PIECES, limit = j < all ? end : 0;
+            v[i] = chunk_piece(w_row_of(a, row), from, limit, j % CHUNK_PIECES, aligned);
+        }
+        UNROLL for (int i = 0; i < 4; i++)
+            if (at + i * WG < all)
+                chunk[at + i * WG] = v[i];
+    }
+}
+
+/* Blocks of a row of it. */
+INLINE local const uchar *chunk_row(local const uint4 *row, int from)
+{
+    return (local const uchar *) row + W_UNITS(from) % 16;
+}
+
 /* Columns from + 8j .. from + 8j + 7 of a row of it. */
 INLINE float8 chunk_vector(local const uint4 *row, int from, int j)
 {
-    return PASTE(load_, W_TYPE)((local const uchar *) row + W_UNITS(from) % 16, j, 0);
+    return PASTE(load_, W_TYPE)(chunk_row(row, from), j, 0);
 }
 #endif
 
@@ -279,24 +297,6 @@ INLINE void w_get(local const uint4 *at, int c, float4 v[2])
 }
 #endif
 
-#ifdef BLOCK_CHUNK
-/* The chunk of columns from `from` on of all rows, four pieces of an item at a time. */
-INLINE void bring_chunk(const struct args *a, local uint4 *chunk, int row0, int from, int item, bool aligned)
-{
-    const int end = min(from + BLOCK_CHUNK, a->k);
-    ROLL for (int at = item; at < TN * CHUNK_PIECES; at += 4 * WG) {
-        uint4 v[4];
-        UNROLL for (int i = 0; i < 4; i++) {
-            const int j = at + i * WG, row = row0 + j / CHUNK_PIECES, limit = j < TN * CHUNK_PIECES ? end : 0;
-            v[i] = chunk_piece(w_row_of(a, row), from, limit, j % CHUNK_PIECES, aligned);
-        }
-        UNROLL for (int i = 0; i < 4; i++)
-            if (at + i * WG < TN * CHUNK_PIECES)
-                chunk[at + i * WG] = v[i];
-    }
-}
-#endif
-
 /* acc += an item's products of a tile, of its team's columns. */
 INLINE void add_team(float acc[RM][RN], local const uint4 *w_tile, local const float4 (*x_tile)[X_PIECES], int team,
                      int my_row, int my_token)
@@ -362,7 +362,7 @@ kernel void linear_wg_flat(LINEAR_ARGS)
             const int from = tile * TK / BLOCK_CHUNK * BLOCK_CHUNK;
             barrier(CLK_LOCAL_MEM_FENCE); /* the tile before has been used */
             if (tile == first || tile * TK == from) {
-                bring_chunk(&a, chunk, row0, from, item, w_al);
+                bring_chunk(&a, chunk, TN, row0, from, item, w_al);
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
 #endif
@@ -442,6 +442,11 @@ kernel void linear_after(LINEAR_ARGS)
 #define TK8   (TK / 8)
 #define LOADS ((TILE * TK8 + WG - 1) / WG)
 #define MY_ROW(j) (GLU ? my_row * R + (j) : my_row + (j) * SIDE)
+#ifdef BLOCK_CHUNK
+#define W_EIGHT(line, c) chunk_vector(chunk + (line) * CHUNK_PIECES, from, (k0 - from + (c)) / 8)
+#else
+#define W_EIGHT(line, c) w_piece(w_row_of(&a, row0 + (line)), k0 + (c), a.k, w_al)
+#endif
 
 /* Not a function: see INLINE. */
 #define PUT_COLUMN(tile, c, line, v) \
@@ -458,6 +463,9 @@ kernel void linear_wg_gemm(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     local float w_tile[TK][TILE + 1], x_tile[TK][TILE + 1];
+#ifdef BLOCK_CHUNK
+    local uint4 chunk[TILE * CHUNK_PIECES];
+#endif
     const int item = get_local_id(0), row0 = (int) get_group_id(0) * TILE, token0 = (int) get_group_id(1) * TILE;
     const int my_row = item % SIDE, my_token = item / SIDE;
     const bool w_al = w_aligned(&a), x_al = x_aligned(&a);
@@ -467,10 +475,17 @@ kernel void linear_wg_gemm(LINEAR_ARGS)
             acc[i][j] = 0.0f;
 
     for (int k0 = 0; k0 < a.k; k0 += TK) {
+#ifdef BLOCK_CHUNK
+        const int from = k0 / BLOCK_CHUNK * BLOCK_CHUNK;
+        if (k0 == from) {
+            bring_chunk(&a, chunk, TILE, row0, from, item, w_al);
+            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+#endif
         UNROLL for (int i = 0; i < LOADS; i++) {
             const int at = item + i * WG, line = at / TK8, c = at % TK8 * 8;
             if (at < TILE * TK8) {
-                const float8 wv = w_piece(w_row_of(&a, row0 + line), k0 + c, a.k, w_al);
+                const float8 wv = W_EIGHT(line, c);
                 const float8 xv = x_piece(&a, token0 + line, k0 + c, x_al);
                 PUT_COLUMN(w_tile, c, line, wv)
                 PUT_COLUMN(x_tile, c, line, xv)

@@ -191,7 +191,6 @@ INLINE vec load_aligned_bf16(global const ushort *p, int j, int dim)
     return wide_bf16(((global const uint4 *) p)[j]);
 }
 
-#define load_aligned_q8_0 load_q8_0 /* blocks of 34 bytes are never aligned */
 #endif
 
 INLINE void store_f32(vec v, global float *p, int j, int dim)

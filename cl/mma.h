@@ -34,6 +34,7 @@
 #define MMA_K 16
 #define MMA_N_OF(dialect)     ((dialect) == MATRIX_PTX ? 8 : 16)
 #define MMA_LANES_OF(dialect) ((dialect) == MATRIX_MFMA ? 64 : 32)
+#define MMA_ASYNC_OF(dialect) ((dialect) == MATRIX_PTX) /* mma_copy is no load and store */
 /* Elements of W and of x that a lane holds. */
 #define MMA_W_OF(dialect) ((dialect) == MATRIX_WMMA ? 16 : (dialect) == MATRIX_MFMA ? 4 : 8)
 #define MMA_X_OF(dialect) ((dialect) == MATRIX_WMMA ? 16 : (dialect) == MATRIX_WMMA_GFX12 ? 8 : 4)
@@ -390,7 +391,7 @@ INLINE mma_w mma_load_w_turned(local const ushort *tile, int stride, int lane, l
 
 /* ---- 16 bytes from global to local memory, on their way while the wave goes on --- */
 
-#define MMA_ASYNC (MATRIX == MATRIX_PTX) /* mma_copy is no load and store */
+#define MMA_ASYNC MMA_ASYNC_OF(MATRIX)
 
 #if MMA_ASYNC && !MATRIX_STANDIN
 INLINE void mma_copy(local uint4 *to, global const void *from)
