@@ -9,10 +9,12 @@
 
 enum { MAX_LINEAR = 64, LIST_MAX_BYTES = 1 << 20, MAX_CONTEXT = 1 << 20, MAX_DIM = INT32_MAX };
 
+/* One matrix, or several that one call takes. */
 struct matrix {
     int64_t n, k;
     fdec_type type;
-    int count; /* how many a model has */
+    int count; /* how many matrices a model has */
+    bool glu;  /* gate and up, n rows each */
 };
 
 /* What of a model decides shapes. */
@@ -36,11 +38,13 @@ static const struct model presets[] = {
         .vocab = 512,
         .kv_type = {FDEC_F32},
         .n_kv_types = 1,
-        .linear = {{172, 64, FDEC_F32, 10}, /* gate, up */
-                   {64, 172, FDEC_F32, 5},  /* down */
-                   {64, 64, FDEC_F32, 10},  /* Q, O */
-                   {32, 64, FDEC_F32, 10},  /* K, V */
-                   {512, 64, FDEC_F32, 1}}, /* logits */
+        .linear = {{172, 64, FDEC_F32, 10, true}, /* gate and up in one */
+                   {172, 64, FDEC_F32, 10},       /* gate, up */
+                   {64, 172, FDEC_F32, 5},        /* down */
+                   {128, 64, FDEC_F32, 15},       /* QKV in one */
+                   {64, 64, FDEC_F32, 10},        /* Q, O */
+                   {32, 64, FDEC_F32, 10},        /* K, V */
+                   {512, 64, FDEC_F32, 1}},       /* logits */
     },
     {
         .name = "llama2-7b",
@@ -51,11 +55,12 @@ static const struct model presets[] = {
         .vocab = 32000,
         .kv_type = {FDEC_F16, FDEC_F32},
         .n_kv_types = 2,
-        .linear = {{11008, 4096, FDEC_F16, 64}, /* gate, up */
-                   {4096, 11008, FDEC_F16, 32}, /* down */
-                   {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
-                   {12288, 4096, FDEC_F16, 32}, /* KQV in one, as other runtimes have it */
-                   {32000, 4096, FDEC_F16, 1}}, /* logits */
+        .linear = {{11008, 4096, FDEC_F16, 64, true}, /* gate and up in one */
+                   {11008, 4096, FDEC_F16, 64},       /* gate, up */
+                   {4096, 11008, FDEC_F16, 32},       /* down */
+                   {4096, 4096, FDEC_F16, 128},       /* Q, K, V, O */
+                   {12288, 4096, FDEC_F16, 96},       /* QKV in one */
+                   {32000, 4096, FDEC_F16, 1}},       /* logits */
     },
     {
         .name = "llama2-13b",
@@ -66,11 +71,12 @@ static const struct model presets[] = {
         .vocab = 32000,
         .kv_type = {FDEC_F16, FDEC_F32},
         .n_kv_types = 2,
-        .linear = {{13824, 5120, FDEC_F16, 80}, /* gate, up */
-                   {5120, 13824, FDEC_F16, 40}, /* down */
-                   {5120, 5120, FDEC_F16, 160}, /* Q, K, V, O */
-                   {15360, 5120, FDEC_F16, 40}, /* KQV in one */
-                   {32000, 5120, FDEC_F16, 1}}, /* logits */
+        .linear = {{13824, 5120, FDEC_F16, 80, true}, /* gate and up in one */
+                   {13824, 5120, FDEC_F16, 80},       /* gate, up */
+                   {5120, 13824, FDEC_F16, 40},       /* down */
+                   {5120, 5120, FDEC_F16, 160},       /* Q, K, V, O */
+                   {15360, 5120, FDEC_F16, 120},      /* QKV in one */
+                   {32000, 5120, FDEC_F16, 1}},       /* logits */
     },
     {
         .name = "llama3-8b",
@@ -81,11 +87,13 @@ static const struct model presets[] = {
         .vocab = 128256,
         .kv_type = {FDEC_F16, FDEC_F32},
         .n_kv_types = 2,
-        .linear = {{14336, 4096, FDEC_F16, 64},  /* gate, up */
-                   {4096, 14336, FDEC_F16, 32},  /* down */
-                   {4096, 4096, FDEC_F16, 64},   /* Q, O */
-                   {1024, 4096, FDEC_F16, 64},   /* K, V */
-                   {128256, 4096, FDEC_F16, 1}}, /* logits */
+        .linear = {{14336, 4096, FDEC_F16, 64, true}, /* gate and up in one */
+                   {14336, 4096, FDEC_F16, 64},       /* gate, up */
+                   {4096, 14336, FDEC_F16, 32},       /* down */
+                   {6144, 4096, FDEC_F16, 96},        /* QKV in one */
+                   {4096, 4096, FDEC_F16, 64},        /* Q, O */
+                   {1024, 4096, FDEC_F16, 64},        /* K, V */
+                   {128256, 4096, FDEC_F16, 1}},      /* logits */
     },
     {
         .name = "mistral-7b",
@@ -96,11 +104,13 @@ static const struct model presets[] = {
         .vocab = 32000,
         .kv_type = {FDEC_F16, FDEC_F32},
         .n_kv_types = 2,
-        .linear = {{14336, 4096, FDEC_F16, 64}, /* gate, up */
-                   {4096, 14336, FDEC_F16, 32}, /* down */
-                   {4096, 4096, FDEC_F16, 64},  /* Q, O */
-                   {1024, 4096, FDEC_F16, 64},  /* K, V */
-                   {32000, 4096, FDEC_F16, 1}}, /* logits */
+        .linear = {{14336, 4096, FDEC_F16, 64, true}, /* gate and up in one */
+                   {14336, 4096, FDEC_F16, 64},       /* gate, up */
+                   {4096, 14336, FDEC_F16, 32},       /* down */
+                   {6144, 4096, FDEC_F16, 96},        /* QKV in one */
+                   {4096, 4096, FDEC_F16, 64},        /* Q, O */
+                   {1024, 4096, FDEC_F16, 64},        /* K, V */
+                   {32000, 4096, FDEC_F16, 1}},       /* logits */
     },
     {
         .name = "qwen2.5-7b",
@@ -111,11 +121,13 @@ static const struct model presets[] = {
         .vocab = 152064,
         .kv_type = {FDEC_F16, FDEC_F32},
         .n_kv_types = 2,
-        .linear = {{18944, 3584, FDEC_F16, 56},  /* gate, up */
-                   {3584, 18944, FDEC_F16, 28},  /* down */
-                   {3584, 3584, FDEC_F16, 56},   /* Q, O */
-                   {512, 3584, FDEC_F16, 56},    /* K, V */
-                   {152064, 3584, FDEC_F16, 1}}, /* logits */
+        .linear = {{18944, 3584, FDEC_F16, 56, true}, /* gate and up in one */
+                   {18944, 3584, FDEC_F16, 56},       /* gate, up */
+                   {3584, 18944, FDEC_F16, 28},       /* down */
+                   {4608, 3584, FDEC_F16, 84},        /* QKV in one */
+                   {3584, 3584, FDEC_F16, 56},        /* Q, O */
+                   {512, 3584, FDEC_F16, 56},         /* K, V */
+                   {152064, 3584, FDEC_F16, 1}},      /* logits */
     },
     {
         .name = "opt-6.7b",
@@ -129,6 +141,7 @@ static const struct model presets[] = {
         .linear = {{16384, 4096, FDEC_F16, 32}, /* first of the MLP */
                    {4096, 16384, FDEC_F16, 32}, /* second */
                    {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
+                   {12288, 4096, FDEC_F16, 96}, /* QKV in one */
                    {50272, 4096, FDEC_F16, 1}}, /* logits */
     },
     {
@@ -234,8 +247,9 @@ static bool add_model(struct shapes *s, const struct model *m)
     qsort(linear, (size_t) m->n_linear, sizeof *linear, heavier_first);
     for (int i = 0; i < m->n_linear; i++)
         for (size_t t = 0; t < ARRAY_LEN(tokens); t++) {
-            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld%s", type_name(linear[i].type), tokens[t],
-                     (long long) linear[i].n, (long long) linear[i].k, m->packed ? " w=packed" : "");
+            snprintf(text, sizeof text, "linear:%s m=%d n=%lld k=%lld%s%s", type_name(linear[i].type), tokens[t],
+                     (long long) linear[i].n, (long long) linear[i].k, linear[i].glu ? " glu=silu" : "",
+                     m->packed ? " w=packed" : "");
             if (!add_text(s, text))
                 return false;
         }
@@ -274,6 +288,60 @@ static fdec_status add_list(struct shapes *s, const char *path)
 
 /* ---- models ---- */
 
+/* What flashdec-run takes in one call where neighbours are of one type, by their names in "blk.7.attn_q.weight". */
+static const struct joint {
+    const char *part[3];
+    bool glu;
+} joints[] = {{{"attn_q", "attn_k", "attn_v"}, false}, {{"ffn_gate", "ffn_up"}, true}};
+
+/* Which part of j t is; -1: none. *stem: how many characters of its name come before. */
+static int part_of(const struct joint *j, struct gguf_str name, size_t *stem)
+{
+    for (int i = 0; i < (int) ARRAY_LEN(j->part) && j->part[i]; i++) {
+        char end[32];
+        const size_t n = (size_t) snprintf(end, sizeof end, ".%s.weight", j->part[i]);
+        *stem = name.n - MIN(n, name.n) + 1;
+        if (name.n > n && !memcmp(name.p + name.n - n, end, n))
+            return i;
+    }
+    return -1;
+}
+
+/* Part i of the layer of t, if one call can take both. */
+static const struct gguf_tensor *beside(const struct gguf *g, const struct gguf_tensor *t, size_t stem,
+                                        const struct joint *j, int i)
+{
+    char name[128];
+    if (i < 0 || i >= (int) ARRAY_LEN(j->part) || !j->part[i])
+        return NULL;
+    snprintf(name, sizeof name, "%.*s%s.weight", (int) stem, t->name.p, j->part[i]);
+    const struct gguf_tensor *other = gguf_find_tensor(g, name);
+    return other && other->n_dims == 2 && other->weight == t->weight && other->dims[0] == t->dims[0] ? other : NULL;
+}
+
+/* The rows of t and of those that its call takes as well; 0: another's call takes t. */
+static int64_t rows_of_call(const struct gguf *g, const struct gguf_tensor *t, bool *glu)
+{
+    int64_t n = (int64_t) MIN(t->dims[1], MAX_DIM);
+    size_t stem;
+    *glu = false;
+    for (size_t i = 0; i < ARRAY_LEN(joints); i++) {
+        const struct joint *j = &joints[i];
+        const struct gguf_tensor *other;
+        int part = part_of(j, t->name, &stem);
+        if (part < 0)
+            continue;
+        if (beside(g, t, stem, j, part - 1))
+            return 0;
+        while ((other = beside(g, t, stem, j, ++part)) != NULL)
+            if (j->glu)
+                *glu = true;
+            else
+                n = MIN(n + (int64_t) MIN(other->dims[1], MAX_DIM), MAX_DIM);
+    }
+    return n;
+}
+
 /* One matrix of the file. The embedding is a matrix only where the output is tied to it. */
 static void add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct model *m, int *n_other_types)
 {
@@ -284,16 +352,16 @@ static void add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct
         return;
     }
     const fdec_type type = (fdec_type) t->weight;
-    const int64_t n = (int64_t) MIN(t->dims[1], MAX_DIM), k = (int64_t) MIN(t->dims[0], MAX_DIM);
+    bool glu;
+    const int64_t n = rows_of_call(g, t, &glu), k = (int64_t) MIN(t->dims[0], MAX_DIM);
     int i = 0;
-    while (i < m->n_linear && (m->linear[i].n != n || m->linear[i].k != k || m->linear[i].type != type))
+    while (i < m->n_linear &&
+           (m->linear[i].n != n || m->linear[i].k != k || m->linear[i].type != type || m->linear[i].glu != glu))
         i++;
-    if (i == MAX_LINEAR)
+    if (i == MAX_LINEAR || !n)
         return;
-    m->linear[i].n = n;
-    m->linear[i].k = k;
-    m->linear[i].type = type;
-    m->linear[i].count++;
+    const int count = m->linear[i].count + (glu ? 2 : 1);
+    m->linear[i] = (struct matrix){n, k, type, count, glu};
     m->n_linear = MAX(m->n_linear, i + 1);
     if (gguf_str_is(t->name, "token_embd.weight") || gguf_str_is(t->name, "output.weight"))
         m->vocab = n;

@@ -6,11 +6,11 @@
 #     summary.sh --says LOG                 what came of a step: its log's last word, or its tests counted
 set -eu
 
-# Tests as meson tells them: " 3/10 flashdec:unit / unit table   OK   0.02s"
+# Tests as meson tells them: " 3/10 flashdec:unit / unit table   OK   0.02s"; before them "23 tests"
 says() {
     [ -f "$1" ] || return 0
-    awk '$1 ~ "^[0-9]+/[0-9]+$" && $2 ~ "^flashdec:" {
-             split($1, of, "/"); tests = of[2]
+    awk '$2 == "tests" && NF == 2 {tests = $1}
+         $1 ~ "^[0-9]+/[0-9]+$" && $2 ~ "^flashdec:" {
              if (/ OK  /) good++; else if (/ SKIP /) skipped++; else if (/ (FAIL|TIMEOUT|ERROR) /) bad++
          }
          NF {last = $0}
