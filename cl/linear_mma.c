@@ -42,9 +42,9 @@ static size_t local_bytes(const struct linear_problem *l, const struct device *d
     const bool f16 = MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l));
     const int lines = cfg[TN] * MMA_PIECES(w_bits(l), f16) + cfg[TM] * MMA_PIECES(x_bits(l), f16);
     const int numbers = scales(l->w_type) * cfg[TN] * cfg[TK] / span(l->w_type);
-    const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0;
+    const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0, flag = scales(l->w_type) == 2;
     const size_t chunk = linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type)));
-    return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + scratch * 4) +
+    return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + 4 * (scratch + flag)) +
            (MMA_ASYNC_OF(d->matrix) ? 2 : 1) * chunk;
 }
 
