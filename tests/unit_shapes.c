@@ -62,8 +62,8 @@ static void test_file(void **state)
     check_file((struct tiny_options){.type = FDEC_F32}, classes, ARRAY_LEN(classes));
 }
 
-/* Neighbours of another type are calls of their own: f32 are V and gate of the first layer, K and down of the second. The
- * list is what FLASHDEC_RECORD has of a run. */
+/* Neighbours of another type are calls of their own: f32 are V and gate of the first layer, K and down of the second.
+ * The list is what FLASHDEC_RECORD has of a run. */
 static void test_mixed_file(void **state)
 {
     static const char *const classes[] = {
