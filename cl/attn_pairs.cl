@@ -142,20 +142,24 @@ INLINE void raise_exponents(local struct pairs *s)
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* moving: after raise_exponents(). */
+/* Makes a weight of what make_score() left. moving: after raise_exponents(). */
+INLINE void weigh_pair(local struct pairs *s, int i, bool moving)
+{
+    const int r = i / TILE, key = i % TILE;
+    if (moving)
+        s->den[r][key] *= s->shrink[r];
+    if (s->p[r][key] != UNSEEN) {
+        const float p = s->p[r][key] * exp2i(s->n[r][key] - s->exponent[r]);
+        s->p[r][key] = p;
+        s->den[r][key] += p;
+        s->n_keys[r][key]++;
+    }
+}
+
 INLINE void weigh(local struct pairs *s, bool moving)
 {
-    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
-        const int r = i / TILE, key = i % TILE;
-        if (moving)
-            s->den[r][key] *= s->shrink[r];
-        if (s->p[r][key] != UNSEEN) {
-            const float p = s->p[r][key] * exp2i(s->n[r][key] - s->exponent[r]);
-            s->p[r][key] = p;
-            s->den[r][key] += p;
-            s->n_keys[r][key]++;
-        }
-    }
+    for (int i = get_local_id(0); i < CHUNK * TILE; i += WG)
+        weigh_pair(s, i, moving);
 }
 
 /* Stores what is of rows alone. May set s->bad. */

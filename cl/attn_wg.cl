@@ -131,8 +131,10 @@ INLINE void dot_lanes(local struct tile *s, const struct args *a, global const K
     }
 }
 
-/* p and n of each pair, from the parts of its dot product. */
-INLINE void make_scores(local struct tile *s, const struct args *a, const struct task *k, int t)
+/* p and n of each pair, from the parts of its dot product; where exponents do not move its weight at once. Not in a
+ * loop of its own: where CHUNK * TILE is under WG, two loops that only some items enter would stand between two
+ * barriers, and PoCL 6 then lost what all items do there. */
+INLINE void make_scores(local struct tile *s, const struct args *a, const struct task *k, int t, bool moving)
 {
     for (int i = get_local_id(0); i < CHUNK * TILE; i += WG) {
         float x = 0.0f;
@@ -140,6 +142,8 @@ INLINE void make_scores(local struct tile *s, const struct args *a, const struct
         for (int part = 0; part < (SHUFFLE ? 1 : LANES); part++)
             x += s->scratch[i * PARTS_OF_DOT + part];
         make_score(&s->pairs, &s->keys, a, k, t, i, x);
+        if (!moving)
+            weigh_pair(&s->pairs, i, false);
     }
 }
 
@@ -202,12 +206,12 @@ INLINE void sum_keys(local struct tile *s, const struct args *a, const struct ta
 #if V_BLOCKS
         bring_rows(s->rows, a->v, v_of_head(a, k->g), s->keys.v, V_BYTES);
 #endif
-        make_scores(s, a, k, t);
+        make_scores(s, a, k, t, moving);
         if (moving) {
             raise_exponents(&s->pairs);
             shrink_sums(&s->pairs, sums);
+            weigh(&s->pairs, true);
         }
-        weigh(&s->pairs, moving);
         barrier(CLK_LOCAL_MEM_FENCE);
         add_values(s, a, v_of_head(a, k->g), sums);
         barrier(CLK_LOCAL_MEM_FENCE);
