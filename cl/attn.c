@@ -125,10 +125,10 @@ static bool vec_prune(const struct problem *p, const struct device *d, const int
 
 static double vec_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    const bool wide = d->float_lanes >= 16, one_stream = p->attn.n_kv_heads == 1 || !side_by_side(&p->attn);
-    cfg[VEC_WIDTH] = wide && one_stream ? 16 : 8; /* else keys lie apart: no more than eight at a time */
+    const bool one_stream = p->attn.n_kv_heads == 1 || !side_by_side(&p->attn);
+    cfg[VEC_WIDTH] = 8; /* where there are sixteen lanes, too: twice the operations, each in half the time */
     cfg[VEC_ROWS] = best_rows(p);
-    cfg[VEC_TILE] = wide ? 16 : 8;
+    cfg[VEC_TILE] = one_stream && d->float_lanes >= 16 ? 16 : 8; /* where keys lie apart, each is a stream */
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
     cfg[VEC_PARTS] = 8;
@@ -428,7 +428,7 @@ EXPECT_OTHERS(wg)
 EXPECT_OTHERS(unit)
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 6, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .rev = 7, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \

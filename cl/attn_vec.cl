@@ -6,8 +6,9 @@
  * are looked up once; and for each head its rows in blocks of ROWS, while the tile is in the nearest cache. A block
  * works on WIDTH/ROWS keys at a time: WIDTH dot products in WIDTH registers, each vector of K loaded (and converted)
  * once for ROWS rows, folded by a tree of lane shuffles into one vector of scores, lane r*KEYS + i for row r and key i.
- * Then one vector exp; then each vector of V is loaded once for ROWS rows. Sums of V live in the workspace, where the
- * partial will be, and pass through registers once per tile.
+ * Then one vector exp. While that is on its way, the values of the block before are added to its sums: each vector of V
+ * is loaded once for ROWS rows. Sums of V live in the workspace, where the partial will be, and pass through registers
+ * once per tile.
  *
  * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; TILE 8 or 16 keys, WIDTH/ROWS at least: the hardware's
  * prefetchers follow as many streams; PREFETCH: the first block of each head asks for its share of the next tile. */
@@ -20,7 +21,8 @@
 #else
 #define SUMS WIDTH
 #endif
-#define COLS (SUMS / ROWS)
+#define COLS   (SUMS / ROWS)
+#define SCORES (SUMS / WIDTH) /* vectors of scores at a time: more keys for each vector of q */
 #define N_BLOCKS (CHUNK / ROWS)
 /* Vectors of K, keys of V, whose arithmetic is one piece without a branch: of larger ones compilers load everything
  * first, and spill. A block of q8_0 is one piece, so that its scale is read once. */
@@ -150,12 +152,12 @@ INLINE void ask(struct cursor *c, int n)
 #define DIV_UP(a, b)         (((a) + (b) - 1) / (b))
 #define ROW_BYTES(type, dim) (UNITS(type, dim) * (int) sizeof(PASTE(T_, type)))
 #define ROW_LINES(type, dim) DIV_UP(ROW_BYTES(type, dim), 64)
-#define K_LINES              DIV_UP(KEYS * ROW_LINES(K_TYPE, HEAD_DIM), DIV_UP(K_VECS, K_STEP))
+#define K_LINES              DIV_UP(SCORES * KEYS * ROW_LINES(K_TYPE, HEAD_DIM), DIV_UP(K_VECS, K_STEP))
 #define V_LINES              DIV_UP(TILE * ROW_LINES(V_TYPE, V_DIM), DIV_UP(V_VECS, COLS) * TILE / V_STEP)
 
 /* ---- scores ---- */
 
-/* sum[r * KEYS + i] += q[r] * row[i] in vector j of them. */
+/* sum[u * WIDTH + r * KEYS + i] += q[r] * row[u * KEYS + i] in vector j of them. */
 INLINE void add_products(const struct block *s, global const K_T *const *row, int j, vec *sum)
 {
     vec q[ROWS];
@@ -163,25 +165,26 @@ INLINE void add_products(const struct block *s, global const K_T *const *row, in
     for (int r = 0; r < ROWS; r++)
         q[r] = Q_ROW(s->q[r], j);
     #pragma unroll
-    for (int i = 0; i < KEYS; i++) {
+    for (int i = 0; i < SCORES * KEYS; i++) {
         const vec x = K_ROW(row[i], j);
+        vec *to = sum + i / KEYS * WIDTH + i % KEYS;
         #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            sum[r * KEYS + i] = fma(q[r], x, sum[r * KEYS + i]);
+            to[r * KEYS] = fma(q[r], x, to[r * KEYS]);
     }
 }
 
-/* q . k of the block's rows and the KEYS keys at s->k + at[0], s->k + at[1], ... */
-INLINE vec dots(const struct block *s, const i64 *at, struct cursor *next)
+/* x[0..SCORES-1] = scale (q . k) of the block's rows and the keys at s->k + at[0], s->k + at[1], ... */
+INLINE void dots(const struct block *s, const i64 *at, float scale, vec *x, struct cursor *next)
 {
     struct cursor ahead = *next;
-    vec sum[WIDTH];
-    global const K_T *row[KEYS];
+    vec sum[SCORES * WIDTH];
+    global const K_T *row[SCORES * KEYS];
     #pragma unroll
-    for (int i = 0; i < WIDTH; i++)
+    for (int i = 0; i < SCORES * WIDTH; i++)
         sum[i] = 0.0f;
     #pragma unroll
-    for (int i = 0; i < KEYS; i++)
+    for (int i = 0; i < SCORES * KEYS; i++)
         row[i] = s->k + at[i];
     #pragma unroll 1
     for (int step = 0; step < DIV_UP(K_VECS, K_STEP); step++) {
@@ -192,7 +195,9 @@ INLINE vec dots(const struct block *s, const i64 *at, struct cursor *next)
                 add_products(s, row, step * K_STEP + i, sum);
     }
     *next = ahead;
-    return fold(sum);
+    #pragma unroll
+    for (int u = 0; u < SCORES; u++)
+        x[u] = fold(sum + u * WIDTH) * scale;
 }
 
 /* c * tanh(x / c) */
@@ -267,9 +272,12 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
     }
 }
 
-/* num[r] += p[r][i] * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
-INLINE void add_columns(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                        int j, int n, struct cursor *next)
+/* The weight of key i of a tile in row r. */
+#define WEIGHT(w, i, r) (((const float *) (w))[(i) / KEYS * WIDTH + (r) * KEYS + (i) % KEYS])
+
+/* num[r] += WEIGHT(w, i, r) * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
+INLINE void add_columns(const struct args *a, const struct block *s, const i64 *v, const vec *w, int j, int n,
+                        struct cursor *next)
 {
     struct cursor ahead = *next;
     vec num[ROWS][COLS];
@@ -284,13 +292,13 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
         #pragma unroll
         for (int l = 0; l < V_STEP; l++) {
             const int i = key + l;
-            global const V_T *row = s->v + tile->v[i];
+            global const V_T *row = s->v + v[i];
             #pragma unroll
             for (int c = 0; c < n; c++) {
                 const vec x = V_ROW(row, j + c);
                 #pragma unroll
                 for (int r = 0; r < ROWS; r++)
-                    num[r][c] = fma((vec) p[i / KEYS][r * KEYS + i % KEYS], x, num[r][c]);
+                    num[r][c] = fma((vec) WEIGHT(w, i, r), x, num[r][c]);
             }
         }
     }
@@ -302,20 +310,19 @@ INLINE void add_columns(const struct args *a, const struct block *s, const struc
     *next = ahead;
 }
 
-INLINE void add_values(const struct args *a, const struct block *s, const struct tile *tile, float p[GROUPS][WIDTH],
-                       struct cursor *next)
+INLINE void add_values(const struct args *a, const struct block *s, const i64 *v, const vec *w, struct cursor *next)
 {
     int j = 0;
     #pragma unroll 1
     for (; j + COLS <= V_VECS; j += COLS)
-        add_columns(a, s, tile, p, j, COLS, next);
+        add_columns(a, s, v, w, j, COLS, next);
     if (V_VECS % COLS)
-        add_columns(a, s, tile, p, j, V_VECS % COLS, next);
+        add_columns(a, s, v, w, j, V_VECS % COLS, next);
 }
 
 /* The same, only of keys that the row sees. */
-INLINE void add_seen_values(const struct args *a, const struct block *s, const struct tile *tile,
-                            float p[GROUPS][WIDTH], int seen[GROUPS][WIDTH])
+INLINE void add_seen_values(const struct args *a, const struct block *s, const i64 *v, const vec *w,
+                            int seen[GROUPS][WIDTH])
 {
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
@@ -327,10 +334,10 @@ INLINE void add_seen_values(const struct args *a, const struct block *s, const s
         #pragma unroll 1
         for (int i = 0; i < TILE && !again; i++)
             if (seen[i / KEYS][r * KEYS + i % KEYS]) {
-                const vec w = p[i / KEYS][r * KEYS + i % KEYS];
+                const vec weight = WEIGHT(w, i, r);
                 #pragma unroll 1
                 for (int j = 0; j < V_VECS; j++)
-                    store_f32(fma(w, V_ROW(s->v + tile->v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
+                    store_f32(fma(weight, V_ROW(s->v + v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
             }
     }
 }
@@ -353,42 +360,60 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
     }
 }
 
-/* Adds a tile to the sums of a block. next_k, next_v: what to prefetch. moving: exponents may. */
-INLINE void add_tile(const struct args *a, struct block *s, const struct tile *tile, struct cursor *next_k,
-                     struct cursor *next_v, bool moving)
+/* Weights of a tile in a block, before they meet the rows' exponents: m * 2^n = e^score. */
+struct scores {
+    vec m[GROUPS], n[GROUPS];
+    int seen[GROUPS][WIDTH]; /* set where not all_seen */
+    bool all_seen;           /* every row sees every key */
+    i64 v[TILE];             /* the tile's */
+    struct block *block;
+};
+
+/* next: of K, what to prefetch. */
+INLINE void make_scores(const struct args *a, struct block *s, const struct tile *tile, struct cursor *next,
+                        struct scores *to)
 {
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
-    vec x[GROUPS], m[GROUPS], n[GROUPS];
-    int seen[GROUPS][WIDTH];
+    vec x[GROUPS];
     ivec all_seen = -1;
-    float p[GROUPS][WIDTH];
     #pragma unroll 1
-    for (int u = 0; u < GROUPS; u++)
-        x[u] = dots(s, tile->k + u * KEYS, next_k) * a->scale;
+    for (int u = 0; u < GROUPS; u += SCORES)
+        dots(s, tile->k + u * KEYS, a->scale, x + u, next);
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
         #pragma unroll 1
         for (int u = 0; u < GROUPS; u++) {
             const ivec here = finish_scores(a, s, tile, u, whole, &x[u]);
             all_seen &= here;
             s->n_keys -= here; /* true is -1 */
-            STORE_INTS(here, 0, seen[u]);
+            STORE_INTS(here, 0, to->seen[u]);
         }
     } else {
         s->n_keys += GROUPS;
     }
-    exp_scores(x, m, n);
+    exp_scores(x, to->m, to->n);
+    to->all_seen = all(all_seen);
+    to->block = s;
+    #pragma unroll
+    for (int i = 0; i < TILE; i++)
+        to->v[i] = tile->v[i];
+}
+
+/* Adds a tile to the sums of a block. next: of V, what to prefetch. moving: exponents may. */
+INLINE void add_scores(const struct args *a, struct scores *from, struct cursor *next, bool moving)
+{
+    struct block *s = from->block;
+    vec w[GROUPS];
     if (moving)
-        raise_exponents(a, s, n);
+        raise_exponents(a, s, from->n);
     #pragma unroll
     for (int u = 0; u < GROUPS; u++) {
-        const vec w = m[u] * exp2i(n[u] - s->n);
-        s->den += w;
-        PASTE(vstore, WIDTH)(w, 0, p[u]);
+        w[u] = from->m[u] * exp2i(from->n[u] - s->n);
+        s->den += w[u];
     }
-    if (all(all_seen))
-        add_values(a, s, tile, p, next_v);
+    if (from->all_seen)
+        add_values(a, s, from->v, w, next);
     else
-        add_seen_values(a, s, tile, p, seen);
+        add_seen_values(a, s, from->v, w, from->seen);
 }
 
 /* ---- blocks of rows ---- */
@@ -493,9 +518,12 @@ INLINE int close_block(const struct args *a, const struct task *k, const struct 
     return n_bad;
 }
 
-/* The blocks of a head follow each other: the first of them asks for its share of the next tile. */
-INLINE void add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head,
-                          const struct tile *tile, const struct tile *next, bool moving)
+/* Makes the scores of a tile in each block; after each adds those that wait, and returns the last, which wait then: so
+ * no sum waits for scores whose last additions are on their way. tile 0: adds those that wait, no more. The blocks of a
+ * head follow each other: the first of them asks for its share of the next tile. */
+INLINE struct scores *add_to_blocks(const struct args *a, const struct task *k, struct block *blocks, int per_head,
+                                    const struct tile *tile, const struct tile *next, bool moving,
+                                    struct scores *pair, struct scores *waiting)
 {
     struct cursor none = {0}, next_k = none, next_v = none;
     if (next) {
@@ -503,28 +531,38 @@ INLINE void add_to_blocks(const struct args *a, const struct task *k, struct blo
         next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), k->n_g * ROW_BYTES(V_TYPE, V_DIM));
     }
     #pragma unroll 1
-    for (int i = 0; i < k->n_g * per_head; i++) {
+    for (int i = 0; i < (tile ? k->n_g * per_head : 1); i++) {
         struct block *s = &blocks[i];
+        struct scores *made = 0;
         const bool first = i % per_head == 0;
-        if (!s->done && tile->first < s->any_hi && tile->first + TILE > s->any_lo)
-            add_tile(a, s, tile, first ? &next_k : &none, first ? &next_v : &none, moving);
+        if (tile && (s->done || tile->first >= s->any_hi || tile->first + TILE <= s->any_lo))
+            continue;
+        if (tile) {
+            made = waiting == pair ? pair + 1 : pair;
+            make_scores(a, s, tile, first ? &next_k : &none, made);
+        }
+        if (waiting)
+            add_scores(a, waiting, first ? &next_v : &none, moving);
+        waiting = made;
     }
+    return waiting;
 }
 
 INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *blocks, int per_head, bool moving)
 {
     struct tile tiles[2];
+    struct scores pair[2], *waiting = 0;
     const bool count = moving == (SCHEME != UNIFIED); /* bad blocks: once, not when a split is redone */
     find_tile(a, k, k->begin, k->end, count, &tiles[0]);
     #pragma unroll 1
-    for (int t = k->begin, at = 0; t < k->end; t += TILE, at = 1 - at) {
+    for (int t = k->begin, at = 0; t < k->end || waiting; t += TILE, at = 1 - at) {
         /* The tile after the last is the first of the next work-group. */
-        const bool ends = t + TILE >= k->end;
-        struct tile *next = t + TILE < k->last ? &tiles[1 - at] : 0;
+        const bool over = t >= k->end, ends = t + TILE >= k->end;
+        struct tile *next = !over && t + TILE < k->last ? &tiles[1 - at] : 0;
         if (next)
             find_tile(a, k, t + TILE, ends ? k->last : k->end, count && !ends, next);
-        if (tiles[at].there)
-            add_to_blocks(a, k, blocks, per_head, &tiles[at], next, moving);
+        if (over || tiles[at].there)
+            waiting = add_to_blocks(a, k, blocks, per_head, over ? 0 : &tiles[at], next, moving, pair, waiting);
     }
 }
 

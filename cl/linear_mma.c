@@ -37,15 +37,20 @@ static int scales(fdec_type type)
     }
 }
 
+/* Of the rows of a tile; 0 where W is not blocks. */
+static size_t chunk_bytes(const struct linear_problem *l, const int *cfg)
+{
+    return linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type)));
+}
+
 static size_t local_bytes(const struct linear_problem *l, const struct device *d, const int *cfg)
 {
     const bool f16 = MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l));
     const int lines = cfg[TN] * MMA_PIECES(w_bits(l), f16) + cfg[TM] * MMA_PIECES(x_bits(l), f16);
     const int numbers = scales(l->w_type) * cfg[TN] * cfg[TK] / span(l->w_type);
     const int scratch = d->matrix_standin ? cfg[WAVES] * MMA_SCRATCH_OF(d->matrix) : 0, flag = scales(l->w_type) == 2;
-    const size_t chunk = linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type)));
     return (size_t) (cfg[STAGES] * (lines * (cfg[TK] + 8) * 2 + numbers * 4) + 4 * (scratch + flag)) +
-           (MMA_ASYNC_OF(d->matrix) ? 2 : 1) * chunk;
+           (MMA_ASYNC_OF(d->matrix) ? 2 : 1) * chunk_bytes(l, cfg);
 }
 
 static const char *mma_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -71,7 +76,7 @@ static int registers(const struct linear_problem *l, const struct device *d, con
     const int lanes = MMA_LANES_OF(d->matrix), items = cfg[WAVES] * lanes, pieces_of_8 = cfg[TK] / 8;
     const int x_words = MMA_PIECES(x_bits(l), MMA_TAKES_F16(d->matrix_f16, w_bits(l), x_bits(l))) > 1 ? 8 : 4;
     const int w_words = type_is_16_bit(l->w_type) ? 4 : 8, ones = scales(l->w_type) == 2 ? MMA_M * cfg[TM] / lanes : 0;
-    const int chunk = (int) linear_chunk_bytes(l->w_type, cfg[TN], LINEAR_TILE_CHUNK(type_block(l->w_type))) / 16;
+    const int chunk = (int) chunk_bytes(l, cfg) / 16;
     const int w = chunk ? (MMA_ASYNC_OF(d->matrix) ? 8 : 4 * (int) div_up(chunk, items))
                         : w_words * (int) div_up(cfg[TN] * pieces_of_8, items);
     return 2 * cfg[TN] * cfg[TM] / items + ones + w + x_words * (int) div_up(cfg[TM] * pieces_of_8, items);

@@ -48,7 +48,6 @@
 
 /* Eight columns of W on their way; of blocks, out of the chunk. */
 #if IS_BLOCKS
-typedef uint4 w_vec;
 INLINE uint4 quants_piece(local const uchar *row, int column)
 {
     const int v = column % W_BLOCK / 8;
@@ -68,7 +67,7 @@ typedef uint4 w_vec;
 typedef float8 w_vec;
 #define GET_W w_piece
 #endif
-#if W_PIECES == 1 /* of blocks, too */
+#if W_PIECES == 1
 #define PUT_W(to, v) (*(to) = v)
 #elif IS_16_BIT
 #define PUT_W(to, v) mma_put_pieces(to, TN *LINE8, W_PIECES, PASTE(wide_, W_TYPE)(v))
