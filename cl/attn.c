@@ -128,7 +128,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
     const bool one_stream = p->attn.n_kv_heads == 1 || !side_by_side(&p->attn);
     cfg[VEC_WIDTH] = 8; /* where there are sixteen lanes, too: twice the operations, each in half the time */
     cfg[VEC_ROWS] = best_rows(p);
-    /* Of one row keys that lie apart are so many streams; with several rows sums of V pass through registers half as often. */
+    /* Keys that lie apart are as many streams; with several rows, sums of V pass through registers once a tile. */
     cfg[VEC_TILE] = d->float_lanes >= 16 && (one_stream || cfg[VEC_ROWS] > 1) ? 16 : 8;
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;

@@ -10,7 +10,8 @@
  * columns, and serves all tokens before it is left, MR vectors in a pass; the sums of the passes wait in private
  * memory, and every pass asks for its share of the next piece. What is not float32 is widened into private memory once
  * for all passes: f16 and bf16 by the first of them, a step ahead of its sums, blocks before it. Tokens are dealt out
- * evenly; lanes past the last one hold zeros.
+ * evenly; lanes past the last one hold zeros. Where those are half of the last vector, only its other half is
+ * multiplied: half the work for a unit that takes a vector in two turns.
  *
  * WIDTH floats in a vector, what the CPU has; MR vectors of tokens, NR rows: MR*NR sums in registers. */
 #define SIDE   (WIDTH / 4)
@@ -18,8 +19,20 @@
 #define KT     2048 /* the most columns of a piece, a multiple of all blocks */
 #define STEP   16   /* columns whose arithmetic is one piece without a branch */
 #define WIDE   (!IS_F32(W_TYPE))
+#if WIDE
+#define HALVES 0
+#else
+#define HALVES 1 /* halves of vectors have code of their own */
+#endif
 #define WIDE_STRIDE (KT + 16) /* floats: rows of a power of two bytes would share a few sets of the cache */
 #define LINE_UNITS  (64 / (int) sizeof(W_T))
+
+#if WIDTH == 16
+typedef float8 half_vec;
+#else
+typedef float4 half_vec;
+#endif
+typedef half_vec half_vec_any __attribute__((aligned(4)));
 
 INLINE vec in_every_four(float4 v)
 {
@@ -69,13 +82,18 @@ INLINE void widen(const struct tile *w, int k0, int i, int n)
 #endif
 
 /* sums[v][r] += x[v] . row r over a piece of `columns` columns from k0 on, a multiple of STEP, for v < n. x: of the
- * first vector, at column k0; x_stride: from vector to vector. widens: all but the first step are yet to be widened. */
-INLINE void add_piece(const int n, const bool widens, vec *sums, global const float *x, size_t x_stride,
-                      const struct tile *w, int k0, int columns, struct ahead ahead)
+ * first vector, at column k0; x_stride: from vector to vector. widens: all but the first step are yet to be widened.
+ * halved: the upper half of the last vector is zeros. */
+INLINE void add_piece(const int n, const bool widens, const bool halved, vec *sums, global const float *x,
+                      size_t x_stride, const struct tile *w, int k0, int columns, struct ahead ahead)
 {
+    const int whole = halved ? n - 1 : n;
     vec acc[MR * NR];
+    half_vec last[NR];
     UNROLL for (int i = 0; i < MR * NR; i++)
         acc[i] = sums[i];
+    UNROLL for (int r = 0; r < NR; r++)
+        last[r] = sums[(n - 1) * NR + r].lo;
     int wait = ahead.every;
     for (int i = 0; i < columns; i += STEP) {
 #if HAVE_PREFETCH
@@ -92,30 +110,43 @@ INLINE void add_piece(const int n, const bool widens, vec *sums, global const fl
 #endif
         ROLL for (int c = 0; c < STEP; c += 4) { /* compilers load for two of them first, and spill the sums */
             vec xv[MR];
+            half_vec x_last;
             UNROLL for (int v = 0; v < MR; v++)
-                if (v < n)
+                if (v < whole)
                     xv[v] = *(global const vec_any *) (x + v * x_stride + (i + c) * SIDE);
+            if (halved)
+                x_last = *(global const half_vec_any *) (x + whole * x_stride + (i + c) * SIDE);
             UNROLL for (int r = 0; r < NR; r++) {
                 const vec wv = in_every_four(four_of(w, r, k0, i + c));
                 UNROLL for (int v = 0; v < MR; v++)
-                    if (v < n)
+                    if (v < whole)
                         acc[v * NR + r] = fma(xv[v], wv, acc[v * NR + r]);
+                if (halved)
+                    last[r] = fma(x_last, wv.lo, last[r]);
             }
         }
     }
     UNROLL for (int i = 0; i < MR * NR; i++)
-        if (i < n * NR)
+        if (i < whole * NR)
             sums[i] = acc[i];
+    UNROLL for (int r = 0; r < NR; r++)
+        if (halved)
+            sums[whole * NR + r].lo = last[r];
 }
 
-/* The same for n known at run time. */
-INLINE void add_piece_of(int n, const bool widens, vec *sums, global const float *x, size_t x_stride,
+/* The same for n and halved known at run time. */
+INLINE void add_piece_of(int n, const bool widens, bool halved, vec *sums, global const float *x, size_t x_stride,
                          const struct tile *w, int k0, int columns, struct ahead ahead)
 {
-    switch (n) {
-#define CASE(c) case c: add_piece(c, widens, sums, x, x_stride, w, k0, columns, ahead); break;
+    switch (HALVES && halved ? n + MR : n) {
+#define CASE(c) case c: add_piece(c, widens, false, sums, x, x_stride, w, k0, columns, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
+#if HALVES
+#define CASE(c) case c + MR: add_piece(c, false, true, sums, x, x_stride, w, k0, columns, ahead); break;
+    FOR_TOKENS(CASE)
+#undef CASE
+#endif
     }
 }
 
@@ -148,6 +179,7 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     w.wide = (float *) wide;
 #endif
     const int vectors = (n_tokens + SIDE - 1) / SIDE, passes = (vectors + MR - 1) / MR;
+    const bool halved = vectors * SIDE - n_tokens >= SIDE / 2;
     const int k = a->k, whole = k / STEP * STEP;
     const int pieces = (k + KT - 1) / KT, kt = ((k + pieces - 1) / pieces + 255) / 256 * 256; /* even */
     const size_t x_stride = (size_t) SIDE * LINEAR_X_STRIDE(k);
@@ -170,10 +202,11 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
             const struct ahead ahead = {next + (size_t) (pass * steps / every) * LINE_UNITS,
                                         ends && is_last ? 0 : every};
             global const float *of_pass = x + first * x_stride + (size_t) k0 * SIDE;
+            vec *to = sums + first * NR;
             if (IS_16_BIT && pass == 0)
-                add_piece_of(n, true, sums + first * NR, of_pass, x_stride, &w, k0, columns, ahead);
+                add_piece_of(n, true, false, to, of_pass, x_stride, &w, k0, columns, ahead);
             else
-                add_piece_of(n, false, sums + first * NR, of_pass, x_stride, &w, k0, columns, ahead);
+                add_piece_of(n, false, halved && pass + 1 == passes, to, of_pass, x_stride, &w, k0, columns, ahead);
         }
     }
 #if !IS_BLOCKS
