@@ -125,11 +125,13 @@ static bool vec_prune(const struct problem *p, const struct device *d, const int
 
 static double vec_expect(const struct problem *p, const struct device *d, int *cfg)
 {
-    const bool one_stream = p->attn.n_kv_heads == 1 || !side_by_side(&p->attn);
-    cfg[VEC_WIDTH] = 8; /* where there are sixteen lanes, too: twice the operations, each in half the time */
+    const bool wide = d->float_lanes >= 16, one_stream = p->attn.n_kv_heads == 1 || !side_by_side(&p->attn);
+    const bool blocks = p->attn.kv.k.type == FDEC_Q8_0 || p->attn.kv.v.type == FDEC_Q8_0;
     cfg[VEC_ROWS] = best_rows(p);
+    /* Eight of sixteen lanes: twice the operations, each in half the time; but blocks are more to take apart. */
+    cfg[VEC_WIDTH] = wide && blocks && cfg[VEC_ROWS] > 1 ? 16 : 8;
     /* Keys that lie apart are as many streams; with several rows, sums of V pass through registers once a tile. */
-    cfg[VEC_TILE] = d->float_lanes >= 16 && (one_stream || cfg[VEC_ROWS] > 1) ? 16 : 8;
+    cfg[VEC_TILE] = wide && (one_stream || cfg[VEC_ROWS] > 1) ? 16 : 8;
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
     cfg[VEC_PARTS] = 8;

@@ -5,27 +5,34 @@
 #ifndef LANES_H
 #define LANES_H
 
+/* Sixteen lanes of x, 0 to 15, and y, 16 to 31. Of a literal of their parts compilers make a dozen instructions. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define PICK __builtin_shufflevector
+#endif
+#endif
+#ifndef PICK
+#define PICK(x, y, ...) shuffle2(x, y, (uint16) (__VA_ARGS__))
+#endif
+
 /* Lane i: the sum of the lanes of a[i]. Halves of vectors that lie near each other first: cheap shuffles. */
 INLINE vec fold(vec *a)
 {
 #if WIDTH == 16
     #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s01, y.s01, x.s45, y.s45, x.s89, y.s89, x.scd, y.scd) +
-               (vec) (x.s23, y.s23, x.s67, y.s67, x.sab, y.sab, x.sef, y.sef);
-    }
+    for (int i = 0; i < 8; i++)
+        a[i] = PICK(a[2 * i], a[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               PICK(a[2 * i], a[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
     #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const vec x = a[2 * i], y = a[2 * i + 1];
-        a[i] = (vec) (x.s02, y.s02, x.s46, y.s46, x.s8a, y.s8a, x.sce, y.sce) +
-               (vec) (x.s13, y.s13, x.s57, y.s57, x.s9b, y.s9b, x.sdf, y.sdf);
-    }
+    for (int i = 0; i < 4; i++)
+        a[i] = PICK(a[2 * i], a[2 * i + 1], 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30) +
+               PICK(a[2 * i], a[2 * i + 1], 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31);
     #pragma unroll
     for (int i = 0; i < 2; i++)
-        a[i] = (vec) (a[2 * i].lo, a[2 * i + 1].lo) + (vec) (a[2 * i].hi, a[2 * i + 1].hi);
-    const vec x = a[0], y = a[1];
-    return (vec) (x.s0123, x.s89ab, y.s0123, y.s89ab) + (vec) (x.s4567, x.scdef, y.s4567, y.scdef);
+        a[i] = PICK(a[2 * i], a[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+               PICK(a[2 * i], a[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    return PICK(a[0], a[1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           PICK(a[0], a[1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
 #else
     #pragma unroll
     for (int i = 0; i < 4; i++) {

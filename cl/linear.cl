@@ -57,7 +57,6 @@
 #include "tile_stats.h"
 #endif
 
-typedef vec vec_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 typedef float4 float4_any __attribute__((aligned(4)));
 
 #define X_T PASTE(T_, X_TYPE)

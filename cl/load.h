@@ -24,7 +24,8 @@ typedef PASTE(int, WIDTH) ivec_w;
 typedef PASTE(uint, WIDTH) uvec;
 typedef PASTE(ushort, WIDTH) hvec;
 typedef PASTE(uchar, WIDTH) bvec;
-/* Of memory aligned to two bytes: one load where PoCL's vload16 is many. */
+/* Of memory aligned to elements: one load or store where PoCL's vload16 and vstore16 are many. */
+typedef vec vec_any __attribute__((aligned(4)));
 typedef hvec hvec_any __attribute__((aligned(2)));
 typedef bvec bvec_any __attribute__((aligned(2)));
 
@@ -200,8 +201,10 @@ INLINE void store_f32(vec v, global float *p, int j, int dim)
         vstore8(v.lo, 0, p + 16 * j);
         return;
     }
-#endif
+    *(global vec_any *) (p + 16 * j) = v;
+#else
     PASTE(vstore, WIDTH)(v, 0, p + WIDTH * j);
+#endif
 }
 
 INLINE void store_f16(vec v, global half *p, int j, int dim)

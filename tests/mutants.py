@@ -78,6 +78,7 @@ TARGETS = [
     ("lanes.h", "attn/vec-online", ATTN, 2, []),
     ("attn.cl", "attn/vec-online", ATTN, 5, []),
     ("attn_vec.cl", "attn/vec-", ATTN, 12, []), # all schemes: a source that is wrong is caught in one of them
+    ("attn_tile.cl", "attn/vec-online", ATTN, 3, []),
     ("attn_wg.cl", "attn/wg-online", ATTN_WG, 7, []),
     ("attn_pairs.cl", "attn/wg-online", ATTN_WG, 7, []),
     ("attn_mma.cl", "attn/mma-online", ATTN_MMA, 8, []),
@@ -96,8 +97,8 @@ SAME = {
     ("attn_vec.cl", "all += lane[l]"): "the norm of q bounds the power of two that sums start with; a row that it fails is redone",
     ("attn.cl", "t > k->fresh"): "it counts table entries without a block, of which there are none, and the count is no output",
     ("attn.cl", "if (1) total = fma(den[k], exp2i_1(n[k] - most), total);"): "a split without keys weighs 0",
-    ("attn_vec.cl", "if (!(c->left >= n)) {"): "only prefetches are others",
-    ("attn_vec.cl", "if (c->left > n) {"): "only prefetches are others",
+    ("attn_tile.cl", "if (!(c->left >= n)) {"): "only prefetches are others",
+    ("attn_tile.cl", "if (c->left > n) {"): "only prefetches are others",
     ("attn_vec.cl", "MUTANT_HALF(fma(Q_ROW(q, j), Q_ROW(q, j), sum))"): "the norm of q bounds the power of two that sums start with",
     ("attn.cl", "sink_n = 0.0f, sink"): "with sinks it gets another value before it is used, without it is not used",
     ("quant.h", "(v * WIDTH + 1) < 32"): "v * WIDTH and 32 are multiples of 8",
