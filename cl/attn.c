@@ -130,8 +130,8 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
     cfg[VEC_ROWS] = best_rows(p);
     /* Eight of sixteen lanes: twice the operations, each in half the time; but blocks are more to take apart. */
     cfg[VEC_WIDTH] = wide && blocks && cfg[VEC_ROWS] > 1 ? 16 : 8;
-    /* Keys that lie apart are as many streams. But with several rows, sums of V pass through registers once a tile, which
-     * matters where memory does not: for all but f32. */
+    /* Keys that lie apart are as many streams. But with several rows, sums of V pass through registers once a tile,
+     * which matters where memory does not: for all but f32. */
     cfg[VEC_TILE] = wide && (one_stream || (cfg[VEC_ROWS] > 1 && p->attn.kv.k.type != FDEC_F32)) ? 16 : 8;
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
