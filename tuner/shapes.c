@@ -19,147 +19,77 @@ struct matrix {
 
 /* What of a model decides shapes. */
 struct model {
-    const char *name; /* of a preset */
     int n_heads, n_kv_heads, head_dim;
-    int64_t context, vocab;   /* context: of presets at most 8192, longer ones follow from it */
-    fdec_type kv_type[2];     /* most important first */
-    int n_kv_types, n_linear; /* n_linear: of presets not set, but counted when one is taken */
-    bool packed;              /* the weights: as fdec_linear_pack_run lays them */
+    int64_t context, vocab;
+    fdec_type kv_type[2]; /* most important first */
+    int n_kv_types, n_linear;
+    bool packed; /* the weights: as fdec_linear_pack_run lays them */
     struct matrix linear[MAX_LINEAR];
 };
 
-static const struct model presets[] = {
-    {
-        .name = "stories260k",
-        .n_heads = 8,
-        .n_kv_heads = 4,
-        .head_dim = 8,
-        .context = 512,
-        .vocab = 512,
-        .kv_type = {FDEC_F32},
-        .n_kv_types = 1,
-        .linear = {{172, 64, FDEC_F32, 10, true}, /* gate and up in one */
-                   {172, 64, FDEC_F32, 10},       /* gate, up */
-                   {64, 172, FDEC_F32, 5},        /* down */
-                   {128, 64, FDEC_F32, 15},       /* QKV in one */
-                   {64, 64, FDEC_F32, 10},        /* Q, O */
-                   {32, 64, FDEC_F32, 10},        /* K, V */
-                   {512, 64, FDEC_F32, 1}},       /* logits */
-    },
-    {
-        .name = "llama2-7b",
-        .n_heads = 32,
-        .n_kv_heads = 32,
-        .head_dim = 128,
-        .context = 4096,
-        .vocab = 32000,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{11008, 4096, FDEC_F16, 64, true}, /* gate and up in one */
-                   {11008, 4096, FDEC_F16, 64},       /* gate, up */
-                   {4096, 11008, FDEC_F16, 32},       /* down */
-                   {4096, 4096, FDEC_F16, 128},       /* Q, K, V, O */
-                   {12288, 4096, FDEC_F16, 96},       /* QKV in one */
-                   {32000, 4096, FDEC_F16, 1}},       /* logits */
-    },
-    {
-        .name = "llama2-13b",
-        .n_heads = 40,
-        .n_kv_heads = 40,
-        .head_dim = 128,
-        .context = 4096,
-        .vocab = 32000,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{13824, 5120, FDEC_F16, 80, true}, /* gate and up in one */
-                   {13824, 5120, FDEC_F16, 80},       /* gate, up */
-                   {5120, 13824, FDEC_F16, 40},       /* down */
-                   {5120, 5120, FDEC_F16, 160},       /* Q, K, V, O */
-                   {15360, 5120, FDEC_F16, 120},      /* QKV in one */
-                   {32000, 5120, FDEC_F16, 1}},       /* logits */
-    },
-    {
-        .name = "llama3-8b",
-        .n_heads = 32,
-        .n_kv_heads = 8,
-        .head_dim = 128,
-        .context = 8192,
-        .vocab = 128256,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{14336, 4096, FDEC_F16, 64, true}, /* gate and up in one */
-                   {14336, 4096, FDEC_F16, 64},       /* gate, up */
-                   {4096, 14336, FDEC_F16, 32},       /* down */
-                   {6144, 4096, FDEC_F16, 96},        /* QKV in one */
-                   {4096, 4096, FDEC_F16, 64},        /* Q, O */
-                   {1024, 4096, FDEC_F16, 64},        /* K, V */
-                   {128256, 4096, FDEC_F16, 1}},      /* logits */
-    },
-    {
-        .name = "mistral-7b",
-        .n_heads = 32,
-        .n_kv_heads = 8,
-        .head_dim = 128,
-        .context = 8192,
-        .vocab = 32000,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{14336, 4096, FDEC_F16, 64, true}, /* gate and up in one */
-                   {14336, 4096, FDEC_F16, 64},       /* gate, up */
-                   {4096, 14336, FDEC_F16, 32},       /* down */
-                   {6144, 4096, FDEC_F16, 96},        /* QKV in one */
-                   {4096, 4096, FDEC_F16, 64},        /* Q, O */
-                   {1024, 4096, FDEC_F16, 64},        /* K, V */
-                   {32000, 4096, FDEC_F16, 1}},       /* logits */
-    },
-    {
-        .name = "qwen2.5-7b",
-        .n_heads = 28,
-        .n_kv_heads = 4,
-        .head_dim = 128,
-        .context = 8192,
-        .vocab = 152064,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{18944, 3584, FDEC_F16, 56, true}, /* gate and up in one */
-                   {18944, 3584, FDEC_F16, 56},       /* gate, up */
-                   {3584, 18944, FDEC_F16, 28},       /* down */
-                   {4608, 3584, FDEC_F16, 84},        /* QKV in one */
-                   {3584, 3584, FDEC_F16, 56},        /* Q, O */
-                   {512, 3584, FDEC_F16, 56},         /* K, V */
-                   {152064, 3584, FDEC_F16, 1}},      /* logits */
-    },
-    {
-        .name = "opt-6.7b",
-        .n_heads = 32,
-        .n_kv_heads = 32,
-        .head_dim = 128,
-        .context = 2048,
-        .vocab = 50272,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{16384, 4096, FDEC_F16, 32}, /* first of the MLP */
-                   {4096, 16384, FDEC_F16, 32}, /* second */
-                   {4096, 4096, FDEC_F16, 128}, /* Q, K, V, O */
-                   {12288, 4096, FDEC_F16, 96}, /* QKV in one */
-                   {50272, 4096, FDEC_F16, 1}}, /* logits */
-    },
-    {
-        .name = "chatglm2-6b",
-        .n_heads = 32,
-        .n_kv_heads = 2,
-        .head_dim = 128,
-        .context = 8192,
-        .vocab = 65024,
-        .kv_type = {FDEC_F16, FDEC_F32},
-        .n_kv_types = 2,
-        .linear = {{27392, 4096, FDEC_F16, 28}, /* gate and up in one */
-                   {4096, 13696, FDEC_F16, 28}, /* down */
-                   {4608, 4096, FDEC_F16, 28},  /* QKV in one */
-                   {4096, 4096, FDEC_F16, 28},  /* O */
-                   {65024, 4096, FDEC_F16, 1}}, /* logits */
-    },
+/* How a preset's model holds what joins. */
+enum holds {
+    APART,   /* Q, K, V, and gate and up, each a matrix: tuned as such, and as one call takes them together */
+    NO_GATE, /* the same, with an MLP of two matrices */
+    JOINED   /* one matrix of Q, K and V, one of gate and up */
 };
+
+/* Q's heads fill n_embd. context: at most 8192, longer ones follow from it. */
+static const struct preset {
+    const char *name;
+    int n_layers, n_heads, n_kv_heads, head_dim;
+    int64_t n_embd, n_ff, context, vocab;
+    fdec_type type; /* of weights, and of the cache before others */
+    enum holds holds;
+} presets[] = {
+    {"stories260k", 5, 8, 4, 8, 64, 172, 512, 512, FDEC_F32, APART},
+    {"llama2-7b", 32, 32, 32, 128, 4096, 11008, 4096, 32000, FDEC_F16, APART},
+    {"llama2-13b", 40, 40, 40, 128, 5120, 13824, 4096, 32000, FDEC_F16, APART},
+    {"llama3-8b", 32, 32, 8, 128, 4096, 14336, 8192, 128256, FDEC_F16, APART},
+    {"mistral-7b", 32, 32, 8, 128, 4096, 14336, 8192, 32000, FDEC_F16, APART},
+    {"qwen2.5-7b", 28, 28, 4, 128, 3584, 18944, 8192, 152064, FDEC_F16, APART},
+    {"opt-6.7b", 32, 32, 32, 128, 4096, 16384, 2048, 50272, FDEC_F16, NO_GATE},
+    {"chatglm2-6b", 28, 32, 2, 128, 4096, 13696, 8192, 65024, FDEC_F16, JOINED},
+};
+
+/* `count` more matrices of a shape. False: there is no room. */
+static bool add_matrix(struct model *m, struct matrix x)
+{
+    int i = 0;
+    while (i < m->n_linear &&
+           (m->linear[i].n != x.n || m->linear[i].k != x.k || m->linear[i].type != x.type || m->linear[i].glu != x.glu))
+        i++;
+    if (i == MAX_LINEAR)
+        return false;
+    x.count += m->linear[i].count;
+    m->linear[i] = x;
+    m->n_linear = MAX(m->n_linear, i + 1);
+    return true;
+}
+
+static struct model model_of(const struct preset *p, fdec_type type)
+{
+    struct model m = {.n_heads = p->n_heads,
+                      .n_kv_heads = p->n_kv_heads,
+                      .head_dim = p->head_dim,
+                      .context = p->context,
+                      .vocab = p->vocab,
+                      .kv_type = {p->type, FDEC_F32},
+                      .n_kv_types = p->type == FDEC_F32 ? 1 : 2};
+    const int64_t q = p->n_heads * p->head_dim, kv = p->n_kv_heads * p->head_dim;
+    const int layers = p->n_layers, twice = 2 * layers;
+    const bool joined = p->holds == JOINED, apart = p->holds == APART;
+    add_matrix(&m, (struct matrix){joined ? 2 * p->n_ff : p->n_ff, p->n_embd, type, apart ? twice : layers, false});
+    if (apart)
+        add_matrix(&m, (struct matrix){p->n_ff, p->n_embd, type, twice, true});
+    add_matrix(&m, (struct matrix){p->n_embd, p->n_ff, type, layers, false});
+    add_matrix(&m, (struct matrix){q + 2 * kv, p->n_embd, type, joined ? layers : layers + twice, false});
+    add_matrix(&m, (struct matrix){q, p->n_embd, type, joined ? layers : twice, false}); /* Q and O */
+    if (!joined)
+        add_matrix(&m, (struct matrix){kv, p->n_embd, type, twice, false});
+    add_matrix(&m, (struct matrix){p->vocab, p->n_embd, type, 1, false});
+    return m;
+}
 
 struct point *shapes_add(struct shapes *s, const struct problem *p)
 {
@@ -230,12 +160,14 @@ static bool add_attention(struct shapes *s, const struct model *m, fdec_type kv)
     return true;
 }
 
-/* The most work in one decoding step first. */
+/* The most work in one decoding step first; of the same, what runs make. qsort alone leaves equals in any order. */
 static int heavier_first(const void *a, const void *b)
 {
     const struct matrix *x = a, *y = b;
     const double u = (double) x->n * (double) x->k * x->count, v = (double) y->n * (double) y->k * y->count;
-    return u != v ? (u < v) - (u > v) : (x->n < y->n) - (x->n > y->n); /* qsort alone leaves equals in any order */
+    if (u != v)
+        return (u < v) - (u > v);
+    return x->n != y->n ? (x->n < y->n) - (x->n > y->n) : y->glu - x->glu;
 }
 
 static bool add_model(struct shapes *s, const struct model *m)
@@ -354,15 +286,8 @@ static void add_tensor(const struct gguf *g, const struct gguf_tensor *t, struct
     const fdec_type type = (fdec_type) t->weight;
     bool glu;
     const int64_t n = rows_of_call(g, t, &glu), k = (int64_t) MIN(t->dims[0], MAX_DIM);
-    int i = 0;
-    while (i < m->n_linear &&
-           (m->linear[i].n != n || m->linear[i].k != k || m->linear[i].type != type || m->linear[i].glu != glu))
-        i++;
-    if (i == MAX_LINEAR || !n)
+    if (!n || !add_matrix(m, (struct matrix){n, k, type, glu ? 2 : 1, glu}))
         return;
-    const int count = m->linear[i].count + (glu ? 2 : 1);
-    m->linear[i] = (struct matrix){n, k, type, count, glu};
-    m->n_linear = MAX(m->n_linear, i + 1);
     if (gguf_str_is(t->name, "token_embd.weight") || gguf_str_is(t->name, "output.weight"))
         m->vocab = n;
 }
@@ -432,7 +357,7 @@ static bool is_gguf(const char *path)
 }
 
 /* The preset NAME of "NAME[:TYPE[:packed]]", NULL: there is none. *rest: what follows the name. */
-static const struct model *find_preset(const char *what, const char **rest)
+static const struct preset *find_preset(const char *what, const char **rest)
 {
     const size_t n = strcspn(what, ":");
     *rest = what + n;
@@ -448,24 +373,20 @@ bool shapes_is_preset(const char *what)
     return find_preset(what, &rest) != NULL;
 }
 
-static fdec_status add_preset(struct shapes *s, const struct model *preset, const char *rest)
+static fdec_status add_preset(struct shapes *s, const struct preset *preset, const char *rest)
 {
-    struct model m = *preset;
     char type_text[16];
-    fdec_type type;
-    while (m.linear[m.n_linear].n)
-        m.n_linear++;
+    fdec_type type = preset->type;
     if (*rest) {
         const size_t n = strcspn(++rest, ":");
         snprintf(type_text, sizeof type_text, "%.*s", (int) MIN(n, sizeof type_text), rest);
         if (!type_parse(type_text, &type))
             return fail(FDEC_E_ARG, "--shapes: '%s' after the preset's name is no type of weights", type_text);
-        for (int i = 0; i < m.n_linear; i++)
-            m.linear[i].type = type;
         rest += n;
     }
     if (*rest && strcmp(rest, ":packed"))
         return fail(FDEC_E_ARG, "--shapes: '%s' after the type is not ':packed'", rest);
+    struct model m = model_of(preset, type);
     m.packed = *rest;
     return add_model(s, &m) ? FDEC_OK : FDEC_E_ARG;
 }
@@ -477,7 +398,7 @@ fdec_status shapes_load(const char *what, struct shapes *out)
     *out = (struct shapes){.classes = calloc(MAX_CLASSES, sizeof *out->classes)};
     if (!out->classes)
         return fail(FDEC_E_MEMORY, "out of memory: shapes");
-    const struct model *preset = find_preset(what, &rest);
+    const struct preset *preset = find_preset(what, &rest);
     if (preset)
         return add_preset(out, preset, rest);
     for (size_t i = 0; i < ARRAY_LEN(presets); i++)
