@@ -97,6 +97,7 @@ SAME = {
     ("attn_vec.cl", "all += lane[l]"): "the norm of q bounds the power of two that sums start with; a row that it fails is redone",
     ("attn.cl", "t > k->fresh"): "it counts table entries without a block, of which there are none, and the count is no output",
     ("attn.cl", "if (1) total = fma(den[k], exp2i_1(n[k] - most), total);"): "a split without keys weighs 0",
+    ("attn_tile.cl", "min(run, end - first + i)"): "rows do not see keys past the end of their split",
     ("attn_tile.cl", "if (!(c->left >= n)) {"): "only prefetches are others",
     ("attn_tile.cl", "if (c->left > n) {"): "only prefetches are others",
     ("attn_vec.cl", "MUTANT_HALF(fma(Q_ROW(q, j), Q_ROW(q, j), sum))"): "the norm of q bounds the power of two that sums start with",
