@@ -115,6 +115,8 @@ SAME = {
     ("linear_vec.cl", "if (k > WIDTH)"): "at k = WIDTH both ways load the same",
     ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
     ("attn_vec.cl", "s->all_hi = (min(s->all_hi, to) - 1)"): "a tile goes the way of tiles that are not whole",
+    ("attn_vec.cl", "s->any_lo = (min(s->any_lo, from) - 1)"): "a tile more, in which no row sees a key",
+    ("attn_vec.cl", "for (int c = 0; c <= n; c++) num[r][c] = load_f32("): "it loads a column that is not stored",
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
     ("linear_vec.cl", "__builtin_prefetch"): "only prefetches are others",
     ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
