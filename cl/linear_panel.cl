@@ -11,7 +11,6 @@
 #include "panel.h"
 
 #define PASSES 16
-typedef float16 float16_any __attribute__((aligned(4))); /* one load where PoCL's vload16 is many */
 
 INLINE int all_panels(const struct args *a)
 {
@@ -32,7 +31,7 @@ INLINE struct place place_of_panel(const struct args *a, int panel)
 /* Column c of the panel at p; of blocks: quants_ of a block, times its scales. */
 INLINE float16 column_f32(global const float *p, int c)
 {
-    return *(global const float16_any *) (p + (size_t) c * 16);
+    return *(global const vec_any *) (p + (size_t) c * 16);
 }
 
 INLINE float16 column_f16(global const half *p, int c)
@@ -257,10 +256,10 @@ INLINE bool store_panel(const struct args *a, float16 sum, int token, struct pla
     global const float *bias = bias_of(a, p.part);
     sum *= a->scale;
     if (bias)
-        sum += *(global const float16_any *) (bias + p.row);
+        sum += *(global const vec_any *) (bias + p.row);
     if (a->residual)
-        sum += *(global const float16_any *) (a->residual + at);
-    *(global float16_any *) (y_of(a, p.part) + at) = sum;
+        sum += *(global const vec_any *) (a->residual + at);
+    *(global vec_any *) (y_of(a, p.part) + at) = sum;
     return true;
 #endif
 }

@@ -10,8 +10,8 @@
  * columns, and serves all tokens before it is left, MR vectors in a pass; the sums of the passes wait in private
  * memory, and every pass asks for its share of the next piece. What is not float32 is widened into private memory once
  * for all passes: f16 and bf16 by the first of them, a step ahead of its sums, blocks before it. Tokens are dealt out
- * evenly; lanes past the last one hold zeros. Where those are half of the last vector, only its other half is
- * multiplied: half the work for a unit that takes a vector in two turns.
+ * evenly; lanes past the last one hold zeros. Where those are half of the last vector and W is f32, only its other half
+ * is multiplied: half the work for a unit that takes a vector in two turns.
  *
  * WIDTH floats in a vector, what the CPU has; MR vectors of tokens, NR rows: MR*NR sums in registers. */
 #define SIDE   (WIDTH / 4)
@@ -19,11 +19,6 @@
 #define KT     2048 /* the most columns of a piece, a multiple of all blocks */
 #define STEP   16   /* columns whose arithmetic is one piece without a branch */
 #define WIDE   (!IS_F32(W_TYPE))
-#if WIDE
-#define HALVES 0
-#else
-#define HALVES 1 /* halves of vectors have code of their own */
-#endif
 #define WIDE_STRIDE (KT + 16) /* floats: rows of a power of two bytes would share a few sets of the cache */
 #define LINE_UNITS  (64 / (int) sizeof(W_T))
 
@@ -138,11 +133,11 @@ INLINE void add_piece(const int n, const bool widens, const bool halved, vec *su
 INLINE void add_piece_of(int n, const bool widens, bool halved, vec *sums, global const float *x, size_t x_stride,
                          const struct tile *w, int k0, int columns, struct ahead ahead)
 {
-    switch (HALVES && halved ? n + MR : n) {
+    switch (halved ? n + MR : n) {
 #define CASE(c) case c: add_piece(c, widens, false, sums, x, x_stride, w, k0, columns, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
-#if HALVES
+#if !WIDE
 #define CASE(c) case c + MR: add_piece(c, false, true, sums, x, x_stride, w, k0, columns, ahead); break;
     FOR_TOKENS(CASE)
 #undef CASE
@@ -179,7 +174,11 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     w.wide = (float *) wide;
 #endif
     const int vectors = (n_tokens + SIDE - 1) / SIDE, passes = (vectors + MR - 1) / MR;
+#if WIDE
+    const bool halved = false;
+#else
     const bool halved = vectors * SIDE - n_tokens >= SIDE / 2;
+#endif
     const int k = a->k, whole = k / STEP * STEP;
     const int pieces = (k + KT - 1) / KT, kt = ((k + pieces - 1) / pieces + 255) / 256 * 256; /* even */
     const size_t x_stride = (size_t) SIDE * LINEAR_X_STRIDE(k);
