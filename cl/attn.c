@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: nine variants, three styles times three schemes
  *
- * vec-...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as lie side by side and fit), PREFETCH, PARTS.
+ * vec-...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as are one stream and fit), PREFETCH, PARTS.
  * wg-...: CHUNK, PARTS, WG, TILE. mma-...: CHUNK, PARTS, WAVES, TILE.
  * PARTS is the number of work-groups wanted per compute unit; the keys of a sequence are split until there are that
  * many, or until a split would be too short to be worth its merge. */
@@ -87,17 +87,24 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
 
 /* ---- vec ---- */
 
-/* Do a token's heads follow each other in both caches, as in [B, T, G, D]? Else each head is a stream of its own. */
+/* Do a token's heads follow each other in both caches, as in [B, T, G, D]? Else each head is a stream of its own, */
 static bool side_by_side(const struct attn_problem *p)
 {
     const int64_t k = p->kv.k.head_stride, v = p->kv.v.head_stride; /* 0: that layout */
     return (!k || k == p->head_dim) && (!v || v == p->v_head_dim);
 }
 
+/* but in pages of [G, T, D] with few tokens, whose heads are one stream again. */
+static bool page_by_page(const struct attn_problem *p)
+{
+    const int64_t page = p->kv.page_size, k = p->kv.k.head_stride, v = p->kv.v.head_stride;
+    return page && page <= 64 && k == page * p->head_dim && v == page * p->v_head_dim;
+}
+
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
     const int per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
-    const int most = side_by_side(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
+    const int most = side_by_side(&p->attn) || page_by_page(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
     return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
                                cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most)};
 }
@@ -432,7 +439,7 @@ EXPECT_OTHERS(wg)
 EXPECT_OTHERS(unit)
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 7, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .rev = 8, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \

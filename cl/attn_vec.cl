@@ -2,13 +2,13 @@
  * attn_vec.cl - launch 1 of attention for CPU-like devices; part of attn.cl, where the terms are explained
  *
  * One work-item makes the partials of one (sequence, split, span of kv heads, chunk of rows). It walks its keys in
- * tiles of TILE; for each tile the kv heads, which lie side by side in a cache of [B, T, G, D]: one stream, whose pages
- * are looked up once; and for each head its rows in blocks of ROWS, while the tile is in the nearest cache. A block
- * works on WIDTH/ROWS keys at a time: WIDTH dot products in WIDTH registers, each vector of K loaded (and converted)
- * once for ROWS rows, folded by a tree of lane shuffles into one vector of scores, lane r*KEYS + i for row r and key i.
- * Then one vector exp. While that is on its way, the values of the block before are added to its sums: each vector of V
- * is loaded once for ROWS rows. Sums of V live in the workspace, where the partial will be, and pass through registers
- * once per tile.
+ * tiles of TILE; for each tile the kv heads, which are one stream where a token's lie side by side, as in [B, T, G, D],
+ * or where pages are small, and whose pages are looked up once; and for each head its rows in blocks of ROWS, while the
+ * tile is in the nearest cache. A block works on WIDTH/ROWS keys at a time: WIDTH dot products in WIDTH registers, each
+ * vector of K loaded (and converted) once for ROWS rows, folded by a tree of lane shuffles into one vector of scores,
+ * lane r*KEYS + i for row r and key i. Then one vector exp. While that is on its way, the values of the block before
+ * are added to its sums: each vector of V is loaded once for ROWS rows. Sums of V live in the workspace, where the
+ * partial will be, and pass through registers once per tile.
  *
  * WIDTH floats in a vector, what the CPU has; ROWS 1, 2 or 4; TILE 8 or 16 keys, WIDTH/ROWS at least: the hardware's
  * prefetchers follow as many streams; PREFETCH: the first block of each head asks for its share of the next tile. */
@@ -42,6 +42,10 @@
 #define V_STEP KEYS
 #endif
 
+#define ADDRESSES            64 /* tokens whose addresses are asked for at a time */
+#define DIV_UP(a, b)         (((a) + (b) - 1) / (b))
+#define ROW_BYTES(type, dim) (UNITS(type, dim) * (int) sizeof(PASTE(T_, type)))
+
 #include "lanes.h"
 #include "attn_tile.cl"
 
@@ -61,8 +65,6 @@ struct block {
 };
 
 /* Lines to ask for at a step, so that a head's share is asked for while the head is worked on. */
-#define DIV_UP(a, b)         (((a) + (b) - 1) / (b))
-#define ROW_BYTES(type, dim) (UNITS(type, dim) * (int) sizeof(PASTE(T_, type)))
 #define ROW_LINES(type, dim) DIV_UP(ROW_BYTES(type, dim), 64)
 #define K_LINES              DIV_UP(SCORES * KEYS * ROW_LINES(K_TYPE, HEAD_DIM), DIV_UP(K_VECS, K_STEP))
 #define V_LINES              DIV_UP(TILE * ROW_LINES(V_TYPE, V_DIM), DIV_UP(V_VECS, COLS) * TILE / V_STEP)
@@ -155,6 +157,16 @@ INLINE ivec finish_scores(const struct args *a, const struct block *s, const str
 
 /* ---- sums ---- */
 
+/* Weights of a tile in a block, before they meet the rows' exponents: m * 2^n = e^score. */
+struct scores {
+    vec m[GROUPS], n[GROUPS];
+    int seen[GROUPS][WIDTH]; /* set where not all_seen */
+    bool all_seen;           /* every row sees every key */
+    i64 v[TILE];             /* the tile's */
+    bool ends;               /* the tile's */
+    struct block *block;
+};
+
 /* Raises the rows' exponents to their maxima over the tile, where these are larger by more than SLACK. */
 INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 {
@@ -187,10 +199,14 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 /* The weight of key i of a tile in row r. */
 #define WEIGHT(w, i, r) (((const float *) (w))[(i) / KEYS * WIDTH + (r) * KEYS + (i) % KEYS])
 
-/* num[r] += WEIGHT(w, i, r) * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. */
-INLINE void add_columns(const struct args *a, const struct block *s, const i64 *v, const vec *w, int j, int n,
+/* num[r] += WEIGHT(w, i, r) * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. Where a
+ * page ends, keys in the order of Gray's code: by equal strides from one to the next the hardware's prefetcher of
+ * strides goes on past the page, through hundreds of lines that this task does not want. */
+INLINE void add_columns(const struct args *a, const struct scores *from, const vec *w, int j, int n,
                         struct cursor *next)
 {
+    const struct block *s = from->block;
+    const int gray = from->ends ? 1 : 31;
     struct cursor ahead = *next;
     vec num[ROWS][COLS];
     #pragma unroll
@@ -199,12 +215,13 @@ INLINE void add_columns(const struct args *a, const struct block *s, const i64 *
         for (int c = 0; c < n; c++)
             num[r][c] = load_f32(num_of(a, s->partial[r]), j + c, V_DIM);
     #pragma unroll 1
-    for (int key = 0; key < TILE; key += V_STEP) {
+    for (int step = 0; step < TILE / V_STEP; step++) {
+        const int key = (step ^ step >> gray) * V_STEP;
         ask(&ahead, V_LINES);
         #pragma unroll
         for (int l = 0; l < V_STEP; l++) {
             const int i = key + l;
-            global const V_T *row = s->v + v[i];
+            global const V_T *row = s->v + from->v[i];
             #pragma unroll
             for (int c = 0; c < n; c++) {
                 const vec x = V_ROW(row, j + c);
@@ -222,20 +239,20 @@ INLINE void add_columns(const struct args *a, const struct block *s, const i64 *
     *next = ahead;
 }
 
-INLINE void add_values(const struct args *a, const struct block *s, const i64 *v, const vec *w, struct cursor *next)
+INLINE void add_values(const struct args *a, const struct scores *from, const vec *w, struct cursor *next)
 {
     int j = 0;
     #pragma unroll 1
     for (; j + COLS <= V_VECS; j += COLS)
-        add_columns(a, s, v, w, j, COLS, next);
+        add_columns(a, from, w, j, COLS, next);
     if (V_VECS % COLS)
-        add_columns(a, s, v, w, j, V_VECS % COLS, next);
+        add_columns(a, from, w, j, V_VECS % COLS, next);
 }
 
 /* The same, only of keys that the row sees. */
-INLINE void add_seen_values(const struct args *a, const struct block *s, const i64 *v, const vec *w,
-                            int seen[GROUPS][WIDTH])
+INLINE void add_seen_values(const struct args *a, const struct scores *from, const vec *w)
 {
+    const struct block *s = from->block;
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
         bool again = false;
@@ -245,11 +262,11 @@ INLINE void add_seen_values(const struct args *a, const struct block *s, const i
         global float *num = num_of(a, s->partial[r]);
         #pragma unroll 1
         for (int i = 0; i < TILE && !again; i++)
-            if (seen[i / KEYS][r * KEYS + i % KEYS]) {
+            if (from->seen[i / KEYS][r * KEYS + i % KEYS]) {
                 const vec weight = WEIGHT(w, i, r);
                 #pragma unroll 1
                 for (int j = 0; j < V_VECS; j++)
-                    store_f32(fma(weight, V_ROW(s->v + v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
+                    store_f32(fma(weight, V_ROW(s->v + from->v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
             }
     }
 }
@@ -271,15 +288,6 @@ INLINE void exp_scores(const vec *x, vec *m, vec *n)
             m[u] = exp_pair(x[u], &n[u]);
     }
 }
-
-/* Weights of a tile in a block, before they meet the rows' exponents: m * 2^n = e^score. */
-struct scores {
-    vec m[GROUPS], n[GROUPS];
-    int seen[GROUPS][WIDTH]; /* set where not all_seen */
-    bool all_seen;           /* every row sees every key */
-    i64 v[TILE];             /* the tile's */
-    struct block *block;
-};
 
 /* next: of K, what to prefetch. */
 INLINE void make_scores(const struct args *a, struct block *s, const struct tile *tile, struct cursor *next,
@@ -305,13 +313,14 @@ INLINE void make_scores(const struct args *a, struct block *s, const struct tile
     exp_scores(x, to->m, to->n);
     to->all_seen = all(all_seen);
     to->block = s;
+    to->ends = tile->ends;
     #pragma unroll
     for (int i = 0; i < TILE; i++)
         to->v[i] = tile->v[i];
 }
 
 /* Adds a tile to the sums of a block. next: of V, what to prefetch. moving: exponents may. */
-INLINE void add_scores(const struct args *a, struct scores *from, struct cursor *next, bool moving)
+INLINE void add_scores(const struct args *a, const struct scores *from, struct cursor *next, bool moving)
 {
     struct block *s = from->block;
     vec w[GROUPS];
@@ -323,9 +332,9 @@ INLINE void add_scores(const struct args *a, struct scores *from, struct cursor 
         s->den += w[u];
     }
     if (from->all_seen)
-        add_values(a, s, from->v, w, next);
+        add_values(a, from, w, next);
     else
-        add_seen_values(a, s, from->v, w, from->seen);
+        add_seen_values(a, from, w);
 }
 
 /* ---- blocks of rows ---- */
@@ -439,8 +448,10 @@ INLINE struct scores *add_to_blocks(const struct args *a, const struct task *k, 
 {
     struct cursor none = {0}, next_k = none, next_v = none;
     if (next) {
-        next_k = cursor_at(k_of_head(a, k->g), next->k, sizeof(K_T), k->n_g * ROW_BYTES(K_TYPE, HEAD_DIM));
-        next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), k->n_g * ROW_BYTES(V_TYPE, V_DIM));
+        next_k = cursor_at(k_of_head(a, k->g), next->k, sizeof(K_T), ROW_BYTES(K_TYPE, HEAD_DIM),
+                           UNITS(K_TYPE, a->k_head_stride) * (i64) sizeof(K_T), k->n_g);
+        next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), ROW_BYTES(V_TYPE, V_DIM),
+                           UNITS(V_TYPE, a->v_head_stride) * (i64) sizeof(V_T), k->n_g);
     }
     #pragma unroll 1
     for (int i = 0; i < (tile ? k->n_g * per_head : 1); i++) {
@@ -473,6 +484,8 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
         struct tile *next = !over && t + TILE < k->last ? &tiles[1 - at] : 0;
         if (next)
             find_tile(a, k, t + TILE, ends ? k->last : k->end, count && !ends, next);
+        if ((t - k->begin) % ADDRESSES == 0)
+            ask_pages(a, k, t + 2 * TILE, min(t + 2 * TILE + ADDRESSES, k->last));
         if (over || tiles[at].there)
             waiting = add_to_blocks(a, k, blocks, per_head, over ? 0 : &tiles[at], next, moving, pair, waiting);
     }

@@ -46,12 +46,13 @@ static const char *const schemes[] = {"unified", "online", "pair"};
 static const int groups[] = {1, 4, 7, 128}, q_lens[] = {1, 3, 8, 64}, windows[] = {0, 1, 17, 1000};
 static const float caps[] = {0, 30, 100};
 enum layout { PACKED, BGTD, GAPS, PAGED }; /* PAGED + i: pages[i] */
-static const int pages[] = {1, 7, 16, 100};
+static const int pages[] = {1, 7, 16, 100, 16};
+enum { HEADS_FIRST = PAGED + 4 }; /* pages of [G, T, D] */
 enum phi { PHI_DEFAULT, PHI_HIGH, PHI_LOW, PHI_PER_HEAD, PHI_BOUNDS, PHI_STATE };
 
 static const int n_values[N_COLUMNS] = {
     [K_TYPE] = 4, [V_TYPE] = 4,    [Q_TYPE] = 3, [OUT_TYPE] = 3, [DIMS] = 6,  [SCHEME] = 3,
-    [GROUP] = 4,  [LAYOUT] = 7,    [Q_LEN] = 4,  [Q_STARTS] = 2, [Q_POS] = 2, [MASK] = 2,
+    [GROUP] = 4,  [LAYOUT] = 8,    [Q_LEN] = 4,  [Q_STARTS] = 2, [Q_POS] = 2, [MASK] = 2,
     [WINDOW] = 4, [SOFTCAP] = 3,   [ALIBI] = 2,  [BIAS] = 4,     [SINKS] = 2, [SCALE] = 2,
     [PHI] = 6,    [INVARIANT] = 2, [LSE] = 2,    [IN_PLACE] = 2,
 };
@@ -234,14 +235,15 @@ static void set_layout(struct attn_problem *p, int layout)
 {
     fdec_kv_layout *kv = &p->kv;
     fdec_cache *caches[] = {&kv->k, &kv->v};
+    const int64_t tokens = layout >= PAGED ? kv->page_size : kv->capacity; /* of a block */
     for (int i = 0; i < 2; i++) {
         const int64_t d = i ? p->v_head_dim : p->head_dim, g = p->n_kv_heads;
         fdec_cache *c = caches[i];
         const int64_t gap = c->type == FDEC_Q8_0 ? 32 : 5 + 2 * i; /* not the same in both caches */
-        if (layout == BGTD) {
+        if (layout == BGTD || layout == HEADS_FIRST) {
             c->token_stride = d;
-            c->head_stride = d * kv->capacity;
-            c->block_stride = d * kv->capacity * g;
+            c->head_stride = d * tokens;
+            c->block_stride = d * tokens * g;
         } else if (layout == GAPS) {
             c->token_stride = d * g + gap;
             c->block_stride = (kv->capacity + 2) * c->token_stride + 3 * gap;
@@ -290,11 +292,13 @@ static void run_row(struct check *c, const struct cover *v, int i)
     if (!row_problem(c, &v->rows[i], &p))
         return;
     const bool wrong = x[PHI] == PHI_HIGH || x[PHI] == PHI_LOW;
+    /* A tree can hide the one key of a window from every row, where positions are not those of its nodes. */
+    const bool hidden = windows[x[WINDOW]] == 1 && x[BIAS] == BIAS_TREE && x[Q_POS];
     const struct trial trial = {
         .at = {p.attn.batch, p.attn.len},
         .lse = x[LSE],
         .in_place = x[IN_PLACE],
-        .guard = wrong ? GUARD_FIRES : GUARD_EITHER,
+        .guard = wrong && !hidden ? GUARD_FIRES : GUARD_EITHER,
         .with = {.q_starts = x[Q_STARTS],
                  .q_pos = x[Q_POS],
                  .alibi = x[ALIBI],
