@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * attn_tile.cl - for attn_vec.cl: where the TILE keys of a tile lie, and asking for the lines of a tile to come */
+#include "prefetch.h"
 
 /* Where the keys of a tile lie, head 0. */
 struct tile {
@@ -46,10 +47,9 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, int
                 tile->k[i] = some_k, tile->v[i] = some_v;
 }
 
-/* Asks for the lines of a tile of K or V, a few at a time between the arithmetic, into the second cache: in the first
- * they would fill the queue of misses, and every load behind them would wait. In order of their addresses, whatever the
- * order of the arithmetic: so memory and the hardware's own prefetchers like it. That is all heads of a key and then
- * the next key, or, where heads do not lie side by side, all keys of a head. */
+/* Asks for the lines of a tile of K or V, a few at a time between the arithmetic. In order of their addresses, whatever
+ * the order of the arithmetic: so memory and the hardware's own prefetchers like it. That is all heads of a key and
+ * then the next key, or, where heads do not lie side by side, all keys of a head. */
 struct cursor {
     size_t line, base; /* addresses */
     const i64 *at;     /* offsets of the keys */
@@ -67,13 +67,13 @@ INLINE struct cursor cursor_at(global const void *base, const i64 *at, int unit,
     return (struct cursor){to + at[0] * unit, to, at, unit, n_lines, 0, n_lines, together ? 0 : n_g - 1, head_bytes};
 }
 
-#if HAVE_PREFETCH && PREFETCH
+#if PREFETCH
 /* The next n lines, of one key. */
 INLINE void ask_lines(struct cursor *c, int n)
 {
     #pragma unroll
     for (int i = 0; i < n; i++)
-        __builtin_prefetch((const void *) (c->line + i * 64), 0, 2);
+        ask_line(c->line + i * 64);
     c->line += n * 64;
     c->left -= n;
     if (c->left)
@@ -92,7 +92,7 @@ INLINE void ask_lines(struct cursor *c, int n)
 /* n is a constant. */
 INLINE void ask(struct cursor *c, int n)
 {
-#if HAVE_PREFETCH && PREFETCH
+#if PREFETCH
     if (c->left >= n) {
         ask_lines(c, n);
         return;
@@ -103,21 +103,7 @@ INLINE void ask(struct cursor *c, int n)
 #endif
 }
 
-/* A line in each 32 KiB of `bytes` bytes, and the last: so far reach the eight entries in a line of a page table. */
-INLINE void ask_addresses(global const void *base, i64 bytes)
-{
-#if HAVE_PREFETCH && PREFETCH
-    const size_t from = (size_t) base;
-    #pragma unroll 1
-    for (i64 at = 0; at < bytes; at += 32 * 1024)
-        __builtin_prefetch((const void *) (from + at), 0, 2);
-    __builtin_prefetch((const void *) (from + bytes - 1), 0, 2);
-#endif
-}
-
-/* Of tokens first .. end - 1 the lines whose addresses need another line of the processor's page tables. That comes
- * from memory, too, and nothing behind it is asked for until it is there; those of several pages are waited for
- * together. */
+/* Asks for the addresses of tokens first .. end - 1. */
 INLINE void ask_pages(const struct args *a, const struct task *k, int first, int end)
 {
     #pragma unroll 1
@@ -129,7 +115,7 @@ INLINE void ask_pages(const struct args *a, const struct task *k, int first, int
             continue;
         const i64 k_most = (n - 1) * a->k_token_stride + (k->n_g - 1) * a->k_head_stride + HEAD_DIM;
         const i64 v_most = (n - 1) * a->v_token_stride + (k->n_g - 1) * a->v_head_stride + V_DIM;
-        ask_addresses(k_of_head(a, k->g) + k_offset(a, block, slot), UNITS(K_TYPE, k_most) * (i64) sizeof(K_T));
-        ask_addresses(v_of_head(a, k->g) + v_offset(a, block, slot), UNITS(V_TYPE, v_most) * (i64) sizeof(V_T));
+        ask_addresses((size_t) (k_of_head(a, k->g) + k_offset(a, block, slot)), UNITS(K_TYPE, k_most) * sizeof(K_T));
+        ask_addresses((size_t) (v_of_head(a, k->g) + v_offset(a, block, slot)), UNITS(V_TYPE, v_most) * sizeof(V_T));
     }
 }

@@ -484,7 +484,7 @@ INLINE void sum_tiles(const struct args *a, const struct task *k, struct block *
         struct tile *next = !over && t + TILE < k->last ? &tiles[1 - at] : 0;
         if (next)
             find_tile(a, k, t + TILE, ends ? k->last : k->end, count && !ends, next);
-        if ((t - k->begin) % ADDRESSES == 0)
+        if (PREFETCH && (t - k->begin) % ADDRESSES == 0)
             ask_pages(a, k, t + 2 * TILE, min(t + 2 * TILE + ADDRESSES, k->last));
         if (over || tiles[at].there)
             waiting = add_to_blocks(a, k, blocks, per_head, over ? 0 : &tiles[at], next, moving, pair, waiting);

@@ -52,6 +52,7 @@
 #endif
 #include "quant.h"
 #include "place.h"
+#include "prefetch.h"
 #include "shuffle.h"
 #if STATS
 #include "tile_stats.h"
@@ -240,7 +241,7 @@ INLINE void write_stats(const struct args *a, int first, int last)
 
 #ifdef LINEAR_CPU
 /* What a pass through a tile asks for: lines of each row after every `every` steps (0: none), from `at` on, counted in
- * W_T from the start of each row. Into the second cache, which can wait for more lines at a time than the first. */
+ * W_T from the start of each row. */
 struct ahead {
     size_t at;
     int every;

@@ -232,12 +232,12 @@ static struct geometry tokens_geometry(const struct problem *p, const struct dev
     .reject = tile_reject, .define = tokens_define, .geometry = tokens_geometry
 
 const struct kernel linear_vec_tokens = {
-    TOKENS_MEMBERS,   .name = "linear/vec-tokens", .rev = 2,
+    TOKENS_MEMBERS,   .name = "linear/vec-tokens", .rev = 3,
     .family = "flat", .prune = vec_tokens_prune,   .expect = vec_tokens_expect,
 };
 
 const struct kernel linear_vec_gemm = {
-    TOKENS_MEMBERS,   .name = "linear/vec-gemm", .rev = 5,
+    TOKENS_MEMBERS,   .name = "linear/vec-gemm", .rev = 6,
     .family = "gemm", .prune = vec_gemm_prune,   .expect = vec_gemm_expect,
 };
 

@@ -124,16 +124,14 @@ INLINE struct cursor cursor_at(const struct args *a, int panel, int k0, int colu
 
 INLINE void ask(const struct args *a, struct cursor *c)
 {
-#if HAVE_PREFETCH
     for (c->credit += c->lines; c->credit >= c->steps && c->left; c->credit -= c->steps) {
-        __builtin_prefetch((const void *) c->line, 0, 2);
+        ask_line(c->line);
         c->line += 64;
         if (--c->left == 0 && ++c->stream < NV) {
             c->line = stream_at(a, c);
             c->left = c->n_lines;
         }
     }
-#endif
 }
 
 /* ---- arithmetic -------------------------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@
 #define WIDE   (!IS_F32(W_TYPE))
 #define WIDE_STRIDE (KT + 16) /* floats: rows of a power of two bytes would share a few sets of the cache */
 #define LINE_UNITS  (64 / (int) sizeof(W_T))
+#define ADDRESSES   4 /* tiles whose addresses are asked for at a time */
 
 #if WIDTH == 16
 typedef float8 half_vec;
@@ -91,14 +92,12 @@ INLINE void add_piece(const int n, const bool widens, const bool halved, vec *su
         last[r] = sums[(n - 1) * NR + r].lo;
     int wait = ahead.every;
     for (int i = 0; i < columns; i += STEP) {
-#if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int r = 0; r < NR; r++)
-                __builtin_prefetch((const uchar *) (size_t) (w->row[r] + ahead.at), 0, 2);
+                ask_line((size_t) (w->row[r] + ahead.at));
             ahead.at += LINE_UNITS;
             wait = ahead.every;
         }
-#endif
 #if IS_16_BIT
         if (widens)
             widen(w, k0, min(i + STEP, columns - STEP), STEP); /* the last one twice: no branch */
@@ -223,14 +222,26 @@ INLINE void tile_of(const struct args *a, int tile, int m0, int n_tokens, bool i
     }
 }
 
+/* Asks for the addresses of the next ADDRESSES tiles from `tile` on; blocks are so few bytes that nothing waits. */
+INLINE void ask_tiles(const struct args *a, int tile)
+{
+    const int weights = GLU ? 2 : 1;
+    const size_t bytes = (size_t) (ADDRESSES * NR / weights) * W_UNITS((size_t) a->k) * sizeof(W_T);
+    UNROLL for (int i = 0; i < weights; i++)
+        ask_addresses((size_t) w_row_of(a, tile * NR + i), bytes);
+}
+
 __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void linear_tokens(LINEAR_ARGS)
 {
     TAKE_ARGS(a)
     const struct share s = share_of_group((all_rows(&a) + NR - 1) / NR, NR);
     for (int m0 = 0; m0 < a.m; m0 += SIDE * MR * PASSES)
-        for (int tile = s.first; tile < s.end; tile++)
+        for (int tile = s.first; tile < s.end; tile++) {
+            if (!IS_BLOCKS && (tile - s.first) % ADDRESSES == 0 && tile + 2 < s.end)
+                ask_tiles(&a, tile + 2);
             tile_of(&a, tile, m0, min(a.m - m0, SIDE * MR * PASSES), tile + 1 == s.end);
+        }
 #if STATS
     write_stats(&a, s.first_unit, s.end_unit);
 #endif

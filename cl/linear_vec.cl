@@ -150,15 +150,13 @@ INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_r
         acc[i] = (vec) 0.0f;
     int wait = ahead.every;
     for (int i = 0; i < columns; i += COLUMNS) {
-#if HAVE_PREFETCH
         if (--wait == 0) {
             UNROLL for (int l = 0; l < LINES; l++)
                 UNROLL for (int r = 0; r < NR; r++)
-                    __builtin_prefetch((const uchar *) (size_t) (w_row[r] + ahead.at) + l * 64, 0, 2);
+                    ask_line((size_t) (w_row[r] + ahead.at) + l * 64);
             ahead.at += W_UNITS(COLUMNS);
             wait = ahead.every;
         }
-#endif
         STEPS_LOOP for (int step = 0; step < LINE_STEPS; step++)
             add_step(tokens, acc, x_row, w_row, i + step * STEP);
     }
