@@ -87,26 +87,31 @@ static const char *reject_any(const struct problem *p, const struct device *d, c
 
 /* ---- vec ---- */
 
-/* Do a token's heads follow each other in both caches, as in [B, T, G, D]? Else each head is a stream of its own, */
+/* Do a token's heads follow each other in both caches, as in [B, T, G, D]? Else each head is a stream of its own. */
 static bool side_by_side(const struct attn_problem *p)
 {
     const int64_t k = p->kv.k.head_stride, v = p->kv.v.head_stride; /* 0: that layout */
     return (!k || k == p->head_dim) && (!v || v == p->v_head_dim);
 }
 
-/* but in pages of [G, T, D] with few tokens, whose heads are one stream again. */
-static bool page_by_page(const struct attn_problem *p)
+/* kv heads that lie together. In pages of [G, T, D] as many as make STREAM bytes: a head alone is little in a page. */
+static int64_t heads_together(const struct attn_problem *p)
 {
+    enum { STREAM = 64 * 1024 };
     const int64_t page = p->kv.page_size, k = p->kv.k.head_stride, v = p->kv.v.head_stride;
-    return page && page <= 64 && k == page * p->head_dim && v == page * p->v_head_dim;
+    if (side_by_side(p))
+        return p->n_kv_heads;
+    if (!page || k != page * p->head_dim || v != page * p->v_head_dim)
+        return 1;
+    return MIN(p->n_kv_heads, div_up(STREAM, (int64_t) type_bytes(p->kv.k.type, (uint64_t) k)));
 }
 
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int per_head = (int) div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
-    const int most = side_by_side(&p->attn) || page_by_page(&p->attn) ? ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head : 1;
+    const int64_t per_head = div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
+    const int64_t most = MIN(heads_together(&p->attn), ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head);
     return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
-                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : MIN(p->attn.n_kv_heads, most)};
+                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : (int) most};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -142,7 +147,7 @@ static double vec_expect(const struct problem *p, const struct device *d, int *c
     cfg[VEC_TILE] = wide && (one_stream || (cfg[VEC_ROWS] > 1 && p->attn.kv.k.type != FDEC_F32)) ? 16 : 8;
     cfg[VEC_SPAN] = 0;
     cfg[VEC_PREFETCH] = d->prefetch;
-    cfg[VEC_PARTS] = 8;
+    cfg[VEC_PARTS] = 4;
     return d->cpu_like ? 0.90 : 0.05;
 }
 
@@ -442,7 +447,7 @@ EXPECT_OTHERS(unit)
     .rev = 8, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
-               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \
+               [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 4, 8, 16)},                     \
     .reject = vec_reject, .prune = vec_prune, .apart = vec_apart, .geometry = vec_geometry
 
 #define WG_COMMON                                                                                                      \
