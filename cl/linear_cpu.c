@@ -69,7 +69,7 @@ static struct geometry vec_gemv_geometry(const struct problem *p, const struct d
 
 const struct kernel linear_vec_gemv = {
     .name = "linear/vec-gemv",
-    .rev = 4,
+    .rev = 5,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
@@ -127,7 +127,7 @@ static void vec_flat_default(const struct problem *p, const struct device *d, in
     else if (!even && (blocks || l->m > 6))
         set_tile(d, 8, 3, cfg);
     else
-        set_tile(d, 6, 4, cfg);
+        set_tile(d, l->m == 5 ? 5 : 6, 4, cfg);
 }
 
 static double vec_flat_expect(const struct problem *p, const struct device *d, int *cfg)
@@ -151,14 +151,14 @@ static struct geometry vec_flat_geometry(const struct problem *p, const struct d
 
 const struct kernel linear_vec_flat = {
     .name = "linear/vec-flat",
-    .rev = 5,
+    .rev = 6,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_vec"},
     .apart = vec_apart,
     .params = {[TILE_WIDTH] = PARAM(WIDTH, 8, 16),
-               [TILE_MR] = PARAM(MR, 2, 3, 4, 6, 8),
+               [TILE_MR] = PARAM(MR, 2, 3, 4, 5, 6, 8),
                [TILE_NR] = PARAM(NR, 1, 2, 3, 4, 6, 8)},
     .reject = tile_reject,
     .prune = vec_flat_prune,
@@ -311,7 +311,7 @@ static void vec_panel_define(const struct problem *p, char *opt)
 
 const struct kernel linear_vec_panel = {
     .name = "linear/vec-panel",
-    .rev = 2,
+    .rev = 3,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,

@@ -66,13 +66,18 @@ INLINE void column_pair_q4_0(global const uchar *block, int c, float16 *low, flo
 #define COLUMN_PAIR(block, c, low, high) PASTE(column_pair_, W_TYPE)(block, c, low, high)
 #endif
 
+/* Panels past the last repeat it. */
+INLINE global const W_T *panel_at(const struct args *a, int panel)
+{
+    return a->w + (size_t) min(panel, all_panels(a) - 1) * PANEL_UNITS((size_t) a->k);
+}
+
 #if !DIRECT
-/* wide[c][v] = column k0 + c of panel first + v, for c < columns. Panels past the last repeat it. */
+/* wide[c][v] = column k0 + c of panel first + v, for c < columns. */
 INLINE void widen(const struct args *a, float16 wide[KT][NV], int first, int k0, int columns)
 {
     ROLL for (int v = 0; v < NV; v++) {
-        const int panel = min(first + v, all_panels(a) - 1);
-        global const W_T *at = a->w + (size_t) panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) k0);
+        global const W_T *at = panel_at(a, first + v) + PANEL_UNITS((size_t) k0);
 #if IS_BLOCKS
         ROLL for (int b = 0; b < columns; b += 32, at += PANEL_UNITS(32)) {
             const float16 d = panel_scales(at);
@@ -108,8 +113,7 @@ struct cursor {
 
 INLINE size_t stream_at(const struct args *a, const struct cursor *c)
 {
-    const size_t panel = min(c->panel + c->stream, all_panels(a) - 1);
-    return (size_t) (a->w + panel * PANEL_UNITS((size_t) a->k) + PANEL_UNITS((size_t) c->k0));
+    return (size_t) (panel_at(a, c->panel + c->stream) + PANEL_UNITS((size_t) c->k0));
 }
 
 INLINE struct cursor cursor_at(const struct args *a, int panel, int k0, int columns, int steps)
@@ -291,6 +295,9 @@ INLINE void tile_of(const struct args *a, int first, int m0, int n_tokens)
     const int passes = (n_tokens + MR - 1) / MR, k = a->k;
     for (int i = 0; i < passes * MR * NV; i++)
         sums[i] = (float16) 0.0f;
+#if IS_F32(W_TYPE)
+    ask_addresses((size_t) panel_at(a, first + NV), NV * PANEL_UNITS((size_t) k) * sizeof(W_T));
+#endif
     for (int k0 = 0; k0 < k; k0 += KT) {
         const int columns = min(k - k0, KT);
         const bool last = k0 + columns >= k;
@@ -300,8 +307,7 @@ INLINE void tile_of(const struct args *a, int first, int m0, int n_tokens)
 #if DIRECT
         global const W_T *from[NV];
         UNROLL for (int v = 0; v < NV; v++)
-            from[v] = a->w + (size_t) min(first + v, all_panels(a) - 1) * PANEL_UNITS((size_t) k) +
-                      PANEL_UNITS((size_t) k0);
+            from[v] = panel_at(a, first + v) + PANEL_UNITS((size_t) k0);
 #else
         widen(a, wide, first, k0, columns);
 #endif

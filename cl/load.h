@@ -108,24 +108,29 @@ INLINE vec load_bf16(global const ushort *p, int j, int dim)
     return PASTE(as_float, WIDTH)(PASTE(convert_uint, WIDTH)(*(global const hvec_any *) (p + WIDTH * j)) << 16);
 }
 
-/* The f16 at p, in all lanes. On CPUs by the vector conversion: PoCL's for one half is fifteen instructions with a
- * branch among them. */
+/* The f16 at p, in all lanes. On CPUs by vector conversions: PoCL's for one half is fifteen instructions with a branch
+ * among them. */
 INLINE float8 load_splat8_f16(BLOCK_SPACE const uchar *p)
 {
     const ushort8 bits = *(BLOCK_SPACE const ushort *) p;
     return vload_half8(0, (const half *) &bits);
 }
 
+#if !(defined(WG) && WG > 1)
+INLINE float4 load_half4(BLOCK_SPACE const uchar *p)
+{
+    const ushort4 bits = vload4(0, (BLOCK_SPACE const ushort *) p);
+    return vload_half4(0, (const half *) &bits);
+}
+#endif
+
+/* The same; 8 bytes are read: four are converted in less time than as many as there are lanes. */
 INLINE vec load_splat_f16(BLOCK_SPACE const uchar *p)
 {
 #if defined(WG) && WG > 1
     return vload_half(0, (BLOCK_SPACE const half *) p);
-#elif WIDTH == 16
-    return half16_bits((ushort16) * (BLOCK_SPACE const ushort *) p);
-#elif WIDTH == 8
-    return load_splat8_f16(p);
 #else
-    return load_splat8_f16(p).lo;
+    return (vec) load_half4(p).s0;
 #endif
 }
 

@@ -155,8 +155,14 @@ INLINE void quant_one_scale(BLOCK_SPACE const uchar *block, struct quant_scales 
 
 INLINE void quant_two_scales(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
+#if defined(WG) && WG > 1
     s->d = load_splat_f16(block);
     s->m = load_splat_f16(block + 2);
+#else
+    const float4 both = load_half4(block);
+    s->d = (vec) both.s0;
+    s->m = (vec) both.s1;
+#endif
 }
 
 #define scales_q8_0(block, s) quant_one_scale(block, s)
