@@ -236,6 +236,12 @@ INLINE int find_block(const struct args *a, int b, int t, int *slot)
     return id >= 0 && id < a->n_blocks ? id : -1;
 }
 
+/* Of n tokens from `slot` on, those in the same block. */
+INLINE int run_of(const struct args *a, int slot, int n)
+{
+    return a->block_table ? min(n, a->page_size - slot) : n;
+}
+
 /* Counts a block that is not there, found for its tokens slot .. slot + n - 1, which are the sequence's t .. t + n - 1:
  * once, by the first chunk and split that want one of its keys. */
 INLINE void count_block(const struct args *a, const struct task *k, int slot, int t, int n)

@@ -22,7 +22,7 @@ INLINE void find_tile(const struct args *a, const struct task *k, int first, int
     for (int i = 0; i < TILE && first + i < end;) {
         int slot;
         const int block = find_block(a, k->s.b, first + i, &slot);
-        const int run = a->block_table ? min(TILE - i, a->page_size - slot) : TILE - i;
+        const int run = run_of(a, slot, TILE - i);
         const int n = min(run, end - first - i);
         tile->ends = tile->ends || (a->block_table && slot + run == a->page_size);
         const i64 at_k = k_offset(a, max(block, 0), slot), at_v = v_offset(a, max(block, 0), slot);
@@ -68,7 +68,7 @@ INLINE struct cursor cursor_at(global const void *base, const i64 *at, int unit,
 }
 
 #if PREFETCH
-/* The next n lines, of one key. */
+/* The next n lines, of one piece. */
 INLINE void ask_lines(struct cursor *c, int n)
 {
     #pragma unroll
@@ -110,12 +110,12 @@ INLINE void ask_pages(const struct args *a, const struct task *k, int first, int
     for (int t = first, n; t < end; t += n) {
         int slot;
         const int block = find_block(a, k->s.b, t, &slot);
-        n = a->block_table ? min(end - t, a->page_size - slot) : end - t;
+        n = run_of(a, slot, end - t);
         if (block < 0)
             continue;
         const i64 k_most = (n - 1) * a->k_token_stride + (k->n_g - 1) * a->k_head_stride + HEAD_DIM;
         const i64 v_most = (n - 1) * a->v_token_stride + (k->n_g - 1) * a->v_head_stride + V_DIM;
-        ask_addresses((size_t) (k_of_head(a, k->g) + k_offset(a, block, slot)), UNITS(K_TYPE, k_most) * sizeof(K_T));
-        ask_addresses((size_t) (v_of_head(a, k->g) + v_offset(a, block, slot)), UNITS(V_TYPE, v_most) * sizeof(V_T));
+        ask_addresses((size_t) (k_of_head(a, k->g) + k_offset(a, block, slot)), BYTES_OF(K_TYPE, k_most));
+        ask_addresses((size_t) (v_of_head(a, k->g) + v_offset(a, block, slot)), BYTES_OF(V_TYPE, v_most));
     }
 }

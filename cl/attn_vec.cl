@@ -42,9 +42,9 @@
 #define V_STEP KEYS
 #endif
 
-#define ADDRESSES            64 /* tokens whose addresses are asked for at a time */
-#define DIV_UP(a, b)         (((a) + (b) - 1) / (b))
-#define ROW_BYTES(type, dim) (UNITS(type, dim) * (int) sizeof(PASTE(T_, type)))
+#define ADDRESSES         64 /* tokens whose addresses are asked for at a time */
+#define DIV_UP(a, b)      (((a) + (b) - 1) / (b))
+#define BYTES_OF(type, n) (UNITS(type, n) * (int) sizeof(PASTE(T_, type)))
 
 #include "lanes.h"
 #include "attn_tile.cl"
@@ -65,7 +65,7 @@ struct block {
 };
 
 /* Lines to ask for at a step, so that a head's share is asked for while the head is worked on. */
-#define ROW_LINES(type, dim) DIV_UP(ROW_BYTES(type, dim), 64)
+#define ROW_LINES(type, dim) DIV_UP(BYTES_OF(type, dim), 64)
 #define K_LINES              DIV_UP(SCORES * KEYS * ROW_LINES(K_TYPE, HEAD_DIM), DIV_UP(K_VECS, K_STEP))
 #define V_LINES              DIV_UP(TILE * ROW_LINES(V_TYPE, V_DIM), DIV_UP(V_VECS, COLS) * TILE / V_STEP)
 
@@ -448,10 +448,10 @@ INLINE struct scores *add_to_blocks(const struct args *a, const struct task *k, 
 {
     struct cursor none = {0}, next_k = none, next_v = none;
     if (next) {
-        next_k = cursor_at(k_of_head(a, k->g), next->k, sizeof(K_T), ROW_BYTES(K_TYPE, HEAD_DIM),
-                           UNITS(K_TYPE, a->k_head_stride) * (i64) sizeof(K_T), k->n_g);
-        next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), ROW_BYTES(V_TYPE, V_DIM),
-                           UNITS(V_TYPE, a->v_head_stride) * (i64) sizeof(V_T), k->n_g);
+        next_k = cursor_at(k_of_head(a, k->g), next->k, sizeof(K_T), BYTES_OF(K_TYPE, HEAD_DIM),
+                           BYTES_OF(K_TYPE, a->k_head_stride), k->n_g);
+        next_v = cursor_at(v_of_head(a, k->g), next->v, sizeof(V_T), BYTES_OF(V_TYPE, V_DIM),
+                           BYTES_OF(V_TYPE, a->v_head_stride), k->n_g);
     }
     #pragma unroll 1
     for (int i = 0; i < (tile ? k->n_g * per_head : 1); i++) {

@@ -118,7 +118,7 @@ SAME = {
     ("attn_vec.cl", "s->any_lo = (min(s->any_lo, from) - 1)"): "a tile more, in which no row sees a key",
     ("attn_vec.cl", "for (int c = 0; c <= n; c++) num[r][c] = load_f32("): "it loads a column that is not stored",
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
-    ("linear_vec.cl", "__builtin_prefetch"): "only prefetches are others",
+    ("linear_vec.cl", "ask_line"): "only prefetches are others",
     ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
     ("linear_panel.cl", "pass <= passes"): "a pass whose sums nobody reads",
     ("linear_tokens.cl", "ahead.at -= LINE_UNITS"): "only prefetches are others",
