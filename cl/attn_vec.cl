@@ -196,80 +196,7 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
     }
 }
 
-/* The weight of key i of a tile in row r. */
-#define WEIGHT(w, i, r) (((const float *) (w))[(i) / KEYS * WIDTH + (r) * KEYS + (i) % KEYS])
-
-/* num[r] += WEIGHT(w, i, r) * V[i] over all keys of a tile, for columns j .. j + n - 1 of V. n is a constant. Where a
- * page ends, keys in the order of Gray's code: by equal strides from one to the next the hardware's prefetcher of
- * strides goes on past the page, through hundreds of lines that this task does not want. */
-INLINE void add_columns(const struct args *a, const struct scores *from, const vec *w, int j, int n,
-                        struct cursor *next)
-{
-    const struct block *s = from->block;
-    const int gray = from->ends ? 1 : 31;
-    struct cursor ahead = *next;
-    vec num[ROWS][COLS];
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-        #pragma unroll
-        for (int c = 0; c < n; c++)
-            num[r][c] = load_f32(num_of(a, s->partial[r]), j + c, V_DIM);
-    #pragma unroll 1
-    for (int step = 0; step < TILE / V_STEP; step++) {
-        const int key = (step ^ step >> gray) * V_STEP;
-        ask(&ahead, V_LINES);
-        #pragma unroll
-        for (int l = 0; l < V_STEP; l++) {
-            const int i = key + l;
-            global const V_T *row = s->v + from->v[i];
-            #pragma unroll
-            for (int c = 0; c < n; c++) {
-                const vec x = V_ROW(row, j + c);
-                #pragma unroll
-                for (int r = 0; r < ROWS; r++)
-                    num[r][c] = fma((vec) WEIGHT(w, i, r), x, num[r][c]);
-            }
-        }
-    }
-    #pragma unroll
-    for (int r = 0; r < ROWS; r++)
-        #pragma unroll
-        for (int c = 0; c < n; c++)
-            store_f32(num[r][c], num_of(a, s->partial[r]), j + c, V_DIM);
-    *next = ahead;
-}
-
-INLINE void add_values(const struct args *a, const struct scores *from, const vec *w, struct cursor *next)
-{
-    int j = 0;
-    #pragma unroll 1
-    for (; j + COLS <= V_VECS; j += COLS)
-        add_columns(a, from, w, j, COLS, next);
-    if (V_VECS % COLS)
-        add_columns(a, from, w, j, V_VECS % COLS, next);
-}
-
-/* The same, only of keys that the row sees. */
-INLINE void add_seen_values(const struct args *a, const struct scores *from, const vec *w)
-{
-    const struct block *s = from->block;
-    #pragma unroll 1
-    for (int r = 0; r < ROWS; r++) {
-        bool again = false;
-        #pragma unroll 1
-        for (int i = 0; i < r; i++)
-            again = again || s->partial[i] == s->partial[r];
-        global float *num = num_of(a, s->partial[r]);
-        #pragma unroll 1
-        for (int i = 0; i < TILE && !again; i++)
-            if (from->seen[i / KEYS][r * KEYS + i % KEYS]) {
-                const vec weight = WEIGHT(w, i, r);
-                #pragma unroll 1
-                for (int j = 0; j < V_VECS; j++)
-                    store_f32(fma(weight, V_ROW(s->v + from->v[i], j), load_f32(num, j, V_DIM)), num, j, V_DIM);
-            }
-    }
-}
+#include "attn_values.cl"
 
 /* m * 2^n = e^x. Scores are small but for spikes and what a row does not see. */
 INLINE void exp_scores(const vec *x, vec *m, vec *n)
@@ -296,9 +223,11 @@ INLINE void make_scores(const struct args *a, struct block *s, const struct tile
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
     vec x[GROUPS];
     ivec all_seen = -1;
+    struct cursor ahead = *next;
     #pragma unroll 1
     for (int u = 0; u < GROUPS; u += SCORES)
-        dots(s, tile->k + u * KEYS, a->scale, x + u, next);
+        dots(s, tile->k + u * KEYS, a->scale, x + u, &ahead);
+    *next = ahead;
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
         #pragma unroll 1
         for (int u = 0; u < GROUPS; u++) {

@@ -60,11 +60,10 @@ INLINE vec load_f32(global const float *p, int j, int dim)
     return PASTE(vload, WIDTH)(0, p + WIDTH * j);
 }
 
-/* By way of integers: PoCL 3.1 takes the address of vload_halfN for a multiple of N halves when it does not fold the
- * load into the conversion, and the process dies of one that is not. Eight at a time: sixteen come as scalars. */
-INLINE float8 load_half8(global const half *p)
+/* Halves as bits. PoCL 3.1 takes the address of vload_halfN for a multiple of N halves when it does not fold the load
+ * into the conversion, and the process dies of one that is not: so they are loaded as integers. */
+INLINE float8 half8_bits(ushort8 bits)
 {
-    const ushort8 bits = vload8(0, (global const ushort *) p);
     return vload_half8(0, (const half *) &bits);
 }
 
@@ -74,27 +73,32 @@ INLINE float8 load_half8(global const half *p)
 #endif
 #endif
 
-/* Sixteen halves as bits. Where one instruction does it clang must be told: it makes three of two times eight. */
+/* Where one instruction does it clang must be told: it makes three of two times eight. */
 #if WIDTH == 16
 INLINE float16 half16_bits(ushort16 bits)
 {
 #ifdef HAVE_CVTPH2PS512
     return __builtin_ia32_vcvtph2ps512_mask(as_short16(bits), (float16) 0.0f, 0xffff, 4);
 #else
-    const ushort8 lo = bits.lo, hi = bits.hi;
-    return (float16) (vload_half8(0, (const half *) &lo), vload_half8(0, (const half *) &hi));
+    return (float16) (half8_bits(bits.lo), half8_bits(bits.hi));
 #endif
 }
+#endif
+
+#if WIDTH == 16
+#define HALVES half16_bits
+#elif WIDTH == 8
+#define HALVES half8_bits
 #endif
 
 INLINE vec load_f16(global const half *p, int j, int dim)
 {
 #if WIDTH == 16
     if (HALF_END(j, dim))
-        return WIDEN(load_half8(p + 16 * j));
+        return WIDEN(half8_bits(vload8(0, (global const ushort *) p + 16 * j)));
     return half16_bits(*(global const hvec_any *) (p + 16 * j));
 #elif WIDTH == 8
-    return load_half8(p + 8 * j);
+    return half8_bits(vload8(0, (global const ushort *) p + 8 * j));
 #else
     const hvec bits = PASTE(vload, WIDTH)(0, (global const ushort *) p + WIDTH * j);
     return PASTE(vload_half, WIDTH)(0, (const half *) &bits);
@@ -112,15 +116,18 @@ INLINE vec load_bf16(global const ushort *p, int j, int dim)
  * among them. */
 INLINE float8 load_splat8_f16(BLOCK_SPACE const uchar *p)
 {
-    const ushort8 bits = *(BLOCK_SPACE const ushort *) p;
-    return vload_half8(0, (const half *) &bits);
+    return half8_bits(*(BLOCK_SPACE const ushort *) p);
 }
 
 #if !(defined(WG) && WG > 1)
+INLINE float4 half4_bits(ushort4 bits)
+{
+    return vload_half4(0, (const half *) &bits);
+}
+
 INLINE float4 load_half4(BLOCK_SPACE const uchar *p)
 {
-    const ushort4 bits = vload4(0, (BLOCK_SPACE const ushort *) p);
-    return vload_half4(0, (const half *) &bits);
+    return half4_bits(vload4(0, (BLOCK_SPACE const ushort *) p));
 }
 #endif
 

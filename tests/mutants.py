@@ -50,6 +50,7 @@ OPERATORS = [
 
 # Problems: small, with tails, the cheapest first; what code needs them for
 ATTN = ["attn:f16 b=2 h=8/2 d=40 n=150", "attn:f16 b=2 h=8/2 d=40 n=150 page=5"]
+ATTN_BLOCKS = ATTN + ["attn:q8_0 b=2 h=8/2 d=96 n=150", "attn:q8_0 b=1 h=8/2 d=192 n=40"] # columns with a scale each; and two each
 ATTN_WG = ["attn:f16 b=1 h=8/1 d=40 n=70"] # more pairs of a row and a key than items
 ATTN_MMA = ["attn:f16 b=1 h=6/1 d=40 q=3 n=70"] # keys that not all rows see
 LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass
@@ -78,6 +79,7 @@ TARGETS = [
     ("lanes.h", "attn/vec-online", ATTN, 2, []),
     ("attn.cl", "attn/vec-online", ATTN, 5, []),
     ("attn_vec.cl", "attn/vec-", ATTN, 12, []), # all schemes: a source that is wrong is caught in one of them
+    ("attn_values.cl", "attn/vec-online", ATTN_BLOCKS, 4, []),
     ("attn_tile.cl", "attn/vec-online", ATTN, 3, []),
     ("attn_wg.cl", "attn/wg-online", ATTN_WG, 7, []),
     ("attn_pairs.cl", "attn/wg-online", ATTN_WG, 7, []),
@@ -116,7 +118,7 @@ SAME = {
     ("linear_vec.cl", "m0 <= a.m"): "a pass without tokens",
     ("attn_vec.cl", "s->all_hi = (min(s->all_hi, to) - 1)"): "a tile goes the way of tiles that are not whole",
     ("attn_vec.cl", "s->any_lo = (min(s->any_lo, from) - 1)"): "a tile more, in which no row sees a key",
-    ("attn_vec.cl", "for (int c = 0; c <= n; c++) num[r][c] = load_f32("): "it loads a column that is not stored",
+    ("attn_values.cl", "for (int c = 0; c <= n; c++) num[r][c] = load_f32("): "it loads a column that is not stored",
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
     ("linear_vec.cl", "ask_line"): "only prefetches are others",
     ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
