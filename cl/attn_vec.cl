@@ -223,11 +223,9 @@ INLINE void make_scores(const struct args *a, struct block *s, const struct tile
     const bool whole = tile->there == ALL_THERE && tile->first >= s->all_lo && tile->first + TILE <= s->all_hi;
     vec x[GROUPS];
     ivec all_seen = -1;
-    struct cursor ahead = *next;
     #pragma unroll 1
     for (int u = 0; u < GROUPS; u += SCORES)
-        dots(s, tile->k + u * KEYS, a->scale, x + u, &ahead);
-    *next = ahead;
+        dots(s, tile->k + u * KEYS, a->scale, x + u, next);
     if (!whole || a->bias || a->alibi || a->softcap > 0.0f) {
         #pragma unroll 1
         for (int u = 0; u < GROUPS; u++) {

@@ -85,12 +85,6 @@ INLINE float16 half16_bits(ushort16 bits)
 }
 #endif
 
-#if WIDTH == 16
-#define HALVES half16_bits
-#elif WIDTH == 8
-#define HALVES half8_bits
-#endif
-
 INLINE vec load_f16(global const half *p, int j, int dim)
 {
 #if WIDTH == 16
