@@ -126,10 +126,7 @@ INLINE void add_seen_values(const struct args *a, const struct scores *from, con
     const struct block *s = from->block;
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
-        bool again = false;
-        #pragma unroll 1
-        for (int i = 0; i < r; i++)
-            again = again || s->partial[i] == s->partial[r];
+        const bool again = is_again(s, r);
         global float *num = num_of(a, s->partial[r]);
         #pragma unroll 1
         for (int i = 0; i < TILE && !again; i++)

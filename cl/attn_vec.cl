@@ -167,6 +167,16 @@ struct scores {
     struct block *block;
 };
 
+/* Is row r the task's last row once more? */
+INLINE bool is_again(const struct block *s, int r)
+{
+    bool again = false;
+    #pragma unroll 1
+    for (int i = 0; i < r; i++)
+        again = again || s->partial[i] == s->partial[r];
+    return again;
+}
+
 /* Raises the rows' exponents to their maxima over the tile, where these are larger by more than SLACK. */
 INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
 {
@@ -185,10 +195,7 @@ INLINE void raise_exponents(const struct args *a, struct block *s, const vec *n)
     s->n = to;
     #pragma unroll 1
     for (int r = 0; r < ROWS; r++) {
-        bool again = false; /* a repeated last row is scaled once */
-        #pragma unroll 1
-        for (int i = 0; i < r; i++)
-            again = again || s->partial[i] == s->partial[r];
+        const bool again = is_again(s, r); /* scaled once */
         global float *num = num_of(a, s->partial[r]);
         #pragma unroll 1
         for (int j = 0; j < V_VECS && !again && lane[r * KEYS] != 1.0f; j++)
