@@ -69,7 +69,7 @@ static struct geometry vec_gemv_geometry(const struct problem *p, const struct d
 
 const struct kernel linear_vec_gemv = {
     .name = "linear/vec-gemv",
-    .rev = 5,
+    .rev = 6,
     .op = OP_LINEAR,
     .family = "gemv",
     .source = &cl_linear,
@@ -151,7 +151,7 @@ static struct geometry vec_flat_geometry(const struct problem *p, const struct d
 
 const struct kernel linear_vec_flat = {
     .name = "linear/vec-flat",
-    .rev = 6,
+    .rev = 7,
     .op = OP_LINEAR,
     .family = "flat",
     .source = &cl_linear,
@@ -198,7 +198,7 @@ static int few_tokens(const struct device *d, fdec_type w)
 {
     if (d->float_lanes < 16 || w == FDEC_F32)
         return 4;
-    return w == FDEC_Q8_0 || w == FDEC_Q4_0 || w == FDEC_Q4_1 ? 14 : 8;
+    return type_block(w) == 32 ? 14 : 8;
 }
 
 static double vec_tokens_expect(const struct problem *p, const struct device *d, int *cfg)

@@ -67,7 +67,7 @@ INLINE void widen(const struct tile *w, int k0, int i, int n)
             ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++)
                 UNROLL for (int v = 0; v < min(W_BLOCK, 64) / WIDTH; v++)
                     *(vec *) (w->wide + r * WIDE_STRIDE + at + g * 64 + v * WIDTH) =
-                        PASTE(element_, W_TYPE)(&scales, PASTE(whole_, W_TYPE)(block, g, v), g, v);
+                        PASTE(element_, W_TYPE)(&scales, PASTE(whole_, W_TYPE)(block, g, v), g, v, 0);
         }
 #else
     UNROLL for (int r = 0; r < NR; r++)

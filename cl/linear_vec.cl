@@ -10,18 +10,9 @@
  *
  * WIDTH floats in a vector, what the CPU has; MR tokens, NR rows: MR*NR sums and NR vectors of W in registers. */
 
-/* Columns whose arithmetic is one piece without a branch; as many of them as a cache line has, whose next are asked for
- * at a time. */
-#define STEP       (IS_BLOCKS ? W_BLOCK : WIDTH)
-#define STEP_BYTES ((int) (W_UNITS(STEP) * sizeof(W_T)))
-#define LINE_STEPS (STEP_BYTES > 32 ? 1 : STEP_BYTES > 16 ? 2 : 4)
-#define LINES      ((LINE_STEPS * STEP_BYTES + 63) / 64)
-#define COLUMNS    (LINE_STEPS * STEP)
-#if MR == 1
-#define STEPS_LOOP UNROLL
-#else
-#define STEPS_LOOP ROLL /* compilers load for two steps first, and spill the sums */
-#endif
+/* Columns between two questions for lines: those of a cache line of floats, two blocks of 32, or a block of 256. */
+#define COLUMNS (!IS_BLOCKS ? 64 / (int) sizeof(W_T) : W_BLOCK < 64 ? 64 : W_BLOCK)
+#define LINES   (((int) (W_UNITS(COLUMNS) * sizeof(W_T)) + 63) / 64)
 
 #define X_AT(p, i) (*(global const vec_any *) ((p) + (i)))
 #define W_VEC_f32(row, i) X_AT(row, i)
@@ -82,64 +73,134 @@ INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_
 #endif
 }
 
+/* ---- blocks ------------------------------------------------------------------------------------------------------ */
+
 #if IS_BLOCKS
+#define IS_SCALED  PASTE(IS_SCALED_, W_TYPE)
 #define GROUP_VECS ((W_BLOCK < 64 ? W_BLOCK : 64) / WIDTH)
 #define WHOLE(block, g, v)  PASTE(whole_, W_TYPE)(block, g, v)
-#define ELEMENT(s, q, g, v) PASTE(element_, W_TYPE)(s, q, g, v)
-#define SCALES(block, s)    PASTE(scales_, W_TYPE)(block, s)
+#define ELEMENT(s, q, g, v, c) PASTE(element_, W_TYPE)(s, q, g, v, c)
+#define FEW 4 /* tokens; for more compilers would load all vectors of a block first, and spill the sums */
+#endif
 
-/* The same over vector v of group g of the blocks, which begin at column i. */
+#if W_BLOCK == 32
+/* The scales of two blocks of each row, from memory to all lanes; a copy of what each vector of a block takes as its
+ * operand (quant_with_least says why). */
+#define N_SCALES (IS_SCALED ? 1 : 2) /* of a block: d, or d and m */
+struct two_scales {
+    float of[GROUP_VECS][NR][2 * N_SCALES];
+};
+
+INLINE void take_scales(global const uchar *const *block, int copies, struct two_scales *s)
+{
+    UNROLL for (int r = 0; r < NR; r++)
+        UNROLL for (int c = 0; c < copies; c++)
+#if IS_SCALED
+            vstore2(quant_d_of_two(block[r], W_UNITS(32)).lo, 0, s->of[c][r]);
+#else
+            vstore4(quant_d_m_of_two(block[r], W_UNITS(32)), 0, s->of[c][r]);
+#endif
+}
+
+/* acc[t][r] += x_row[t] . row r over vector v of block b of the two at block[], which begin at column i. Scales are
+ * taken from their copy c. */
 INLINE void add_element(const int tokens, vec *acc, global const float *const *x_row, global const uchar *const *block,
-                        const struct quant_scales *scales, int i, int g, int v)
+                        const struct two_scales *two, int i, int b, int v, int c)
+{
+    vec wv[NR];
+    UNROLL for (int r = 0; r < NR; r++) {
+        struct quant_scales s;
+        s.d = (vec) two->of[IS_SCALED ? c : 0][r][b * N_SCALES];
+        s.m = (vec) two->of[c][r][b * N_SCALES + N_SCALES - 1];
+        wv[r] = ELEMENT(&s, WHOLE(block[r] + b * W_UNITS(32), 0, v), 0, v, c);
+    }
+    add_vector(tokens, acc, x_row, wv, i + b * 32 + v * WIDTH);
+}
+
+/* acc[t][r] += x_row[t] . row r over the COLUMNS from i on. */
+INLINE void add_columns(const int tokens, vec *acc, global const float *const *x_row,
+                        global const W_T *const *w_row, int i)
+{
+    const bool at_once = tokens < FEW;
+    global const uchar *block[NR];
+    struct two_scales two;
+    UNROLL for (int r = 0; r < NR; r++)
+        block[r] = w_row[r] + W_UNITS((uint) i);
+    take_scales(block, at_once && !(MR == 1 && IS_SCALED) ? GROUP_VECS : 1, &two);
+#if MR == 1 && IS_SCALED
+    ROLL for (int b = 0; b < 2; b++) {
+        vec sum[NR];
+        UNROLL for (int v = 0; v < GROUP_VECS; v++)
+            UNROLL for (int r = 0; r < NR; r++) {
+                const vec xv = X_AT(x_row[0], i + b * 32 + v * WIDTH), q = WHOLE(block[r] + b * W_UNITS(32), 0, v);
+                sum[r] = v == 0 ? xv * q : fma(xv, q, sum[r]);
+            }
+        UNROLL for (int r = 0; r < NR; r++)
+            acc[r] = fma((vec) two.of[0][r][b], sum[r], acc[r]);
+    }
+#else
+    if (at_once)
+        ROLL for (int b = 0; b < 2; b++)
+            UNROLL for (int v = 0; v < GROUP_VECS; v++)
+                add_element(tokens, acc, x_row, block, &two, i, b, v, v);
+    else
+        ROLL for (int at = 0; at < 2 * GROUP_VECS; at++)
+            add_element(tokens, acc, x_row, block, &two, i, at / GROUP_VECS, at % GROUP_VECS, 0);
+#endif
+}
+
+#elif IS_BLOCKS
+/* acc[t][r] += x_row[t] . row r over vector v of group g of the blocks, which begin at column i. */
+INLINE void add_element(const int tokens, vec *acc, global const float *const *x_row, global const uchar *const *block,
+                        const struct quant_scales *scales, int i, int g, int v, int c)
 {
     vec wv[NR];
     UNROLL for (int r = 0; r < NR; r++)
-        wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v);
+        wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v, c);
     add_vector(tokens, acc, x_row, wv, i + g * 64 + v * WIDTH);
 }
 
 /* acc[t][r] += x_row[t] . row r over the block of columns from i on. */
-INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row,
-                     global const W_T *const *w_row, int i)
+INLINE void add_columns(const int tokens, vec *acc, global const float *const *x_row,
+                        global const W_T *const *w_row, int i)
 {
     global const uchar *block[NR];
     struct quant_scales scales[NR];
     UNROLL for (int r = 0; r < NR; r++) {
         block[r] = w_row[r] + W_UNITS((uint) i);
-        SCALES(block[r], &scales[r]);
+        PASTE(scales_, W_TYPE)(block[r], &scales[r]);
     }
-#if MR == 1 && PASTE(IS_SCALED_, W_TYPE)
-    vec sum[NR];
-    UNROLL for (int r = 0; r < NR; r++)
-        sum[r] = X_AT(x_row[0], i) * WHOLE(block[r], 0, 0);
-    UNROLL for (int v = 1; v < GROUP_VECS; v++)
-        UNROLL for (int r = 0; r < NR; r++)
-            sum[r] = fma(X_AT(x_row[0], i + v * WIDTH), WHOLE(block[r], 0, v), sum[r]);
-    UNROLL for (int r = 0; r < NR; r++)
-        acc[r] = fma(scales[r].d, sum[r], acc[r]);
-#else
-    ROLL for (int g = 0; g < (W_BLOCK + 63) / 64; g++) {
-        if (tokens < 4)
+    ROLL for (int g = 0; g < W_BLOCK / 64; g++) {
+        if (tokens < FEW)
             UNROLL for (int v = 0; v < GROUP_VECS; v++)
-                add_element(tokens, acc, x_row, block, scales, i, g, v);
-        else /* compilers would load for all of them first, and spill the sums */
+                add_element(tokens, acc, x_row, block, scales, i, g, v, v % 2);
+        else
             ROLL for (int v = 0; v < GROUP_VECS; v++)
-                add_element(tokens, acc, x_row, block, scales, i, g, v);
+                add_element(tokens, acc, x_row, block, scales, i, g, v, 0);
     }
-#endif
 }
 
 #else
-/* The same over the WIDTH columns from i on. */
-INLINE void add_step(const int tokens, vec *acc, global const float *const *x_row,
-                     global const W_T *const *w_row, int i)
+#if MR == 1
+#define STEPS_LOOP UNROLL
+#else
+#define STEPS_LOOP ROLL /* compilers load for two steps first, and spill the sums */
+#endif
+
+/* The same over COLUMNS columns of floats. */
+INLINE void add_columns(const int tokens, vec *acc, global const float *const *x_row,
+                        global const W_T *const *w_row, int i)
 {
-    vec wv[NR];
-    UNROLL for (int r = 0; r < NR; r++)
-        wv[r] = W_VEC(w_row[r], i);
-    add_vector(tokens, acc, x_row, wv, i);
+    STEPS_LOOP for (int at = i; at < i + COLUMNS; at += WIDTH) {
+        vec wv[NR];
+        UNROLL for (int r = 0; r < NR; r++)
+            wv[r] = W_VEC(w_row[r], at);
+        add_vector(tokens, acc, x_row, wv, at);
+    }
 }
 #endif
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 /* sums[t][r] = x_row[t] . row r over the first `columns` columns, a multiple of COLUMNS, for t < tokens. */
 INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_row, global const W_T *const *w_row,
@@ -157,8 +218,7 @@ INLINE void add_dots(const int tokens, vec *sums, global const float *const *x_r
             ahead.at += W_UNITS(COLUMNS);
             wait = ahead.every;
         }
-        STEPS_LOOP for (int step = 0; step < LINE_STEPS; step++)
-            add_step(tokens, acc, x_row, w_row, i + step * STEP);
+        add_columns(tokens, acc, x_row, w_row, i);
     }
     UNROLL for (int i = 0; i < MR * NR; i++)
         if (i < tokens * NR)

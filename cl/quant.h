@@ -32,7 +32,7 @@
  * group, a constant after unrolling:
  *     whole_T(block, g, v)       q, or q - 8, q - 16, q - 32, exactly
  *     scales_T(block, &s)        what it is multiplied by and what is added, of the whole block
- *     element_T(&s, q, g, v)     the elements
+ *     element_T(&s, q, g, v, c)  the elements; c: 0 or 1, which copy of what is added (quant_with_least)
  *     IS_SCALED_T                1: all elements of a block are s.d * q. A sum of q * x is scaled once; with d = Inf
  *                                it is Inf where the sum of elements, Inf * 0 among them, is NaN
  *     quant_T(block, v)          vector v of the block
@@ -106,9 +106,11 @@ INLINE vec quant_high(uvec high, float less)
 }
 
 struct quant_scales {
-    vec d, m;                     /* of a block of 32, in all lanes */
-    float part[16], least_of[8];  /* of the parts of a block of 256 */
+    vec d, m;                      /* of a block of 32, in all lanes */
+    float part[16], least_of[16];  /* of the parts of a block of 256; least_of twice, see quant_with_least */
 };
+
+typedef uint uint_even __attribute__((aligned(2)));
 
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
@@ -119,13 +121,29 @@ INLINE vec quant_nibbles(BLOCK_SPACE const uchar *qs, int v, float less)
     return e < 16 ? quant_low(b & 15, less) : quant_high(b & 0xf0, less);
 }
 
+/* Bits e .. e + WIDTH - 1 of 32, each 0 or all ones in its lane. With a constant e they stay where they are, and one
+ * instruction compares them with a mask; a GPU loads the 16 bits it wants. */
+INLINE uvec quant_fifth(BLOCK_SPACE const uchar *qh, int e)
+{
+#if defined(WG) && WG > 1
+    const uvec set = (uint) (((BLOCK_SPACE const ushort *) qh)[e / 16] >> e % 16) & LANE_BITS;
+#else
+    const uvec set = *(BLOCK_SPACE const uint_even *) qh & LANE_BITS << (uint) e;
+#endif
+    return PASTE(as_uint, WIDTH)(set != 0);
+}
+
 /* The same with a fifth bit. */
 INLINE vec quant_fives(BLOCK_SPACE const uchar *qh, BLOCK_SPACE const uchar *qs, int v, float less)
 {
     const int e = v * WIDTH;
-    const uvec b = quant_ints(qs + e % 16), bits = (uint) (((BLOCK_SPACE const ushort *) qh)[e / 16] >> e % 16);
-    const uvec fifth = PASTE(as_uint, WIDTH)((bits & LANE_BITS) != 0);
-    return e < 16 ? quant_low((b & 15) | (fifth & 0x10), less) : quant_high((b & 0xf0) | (fifth & 0x100), less);
+    const uvec b = quant_ints(qs + e % 16);
+#if defined(WG) && WG > 1
+    const uvec low = quant_fifth(qh, e), high = low;
+#else
+    const uvec low = quant_fifth(qh, e % 16), high = quant_fifth(qh, 16 + e % 16);
+#endif
+    return e < 16 ? quant_low((b & 15) | (low & 0x10), less) : quant_high((b & 0xf0) | (high & 0x100), less);
 }
 
 INLINE vec whole_q4_0(BLOCK_SPACE const uchar *block, int g, int v)
@@ -165,16 +183,32 @@ INLINE void quant_two_scales(BLOCK_SPACE const uchar *block, struct quant_scales
 #endif
 }
 
+#if !(defined(WG) && WG > 1)
+/* d of two blocks, or d and m of two, which follow each other, in two floats or four. They are put together outside of
+ * vector registers, where nothing else waits for its turn. */
+INLINE float4 quant_d_of_two(BLOCK_SPACE const uchar *block, int bytes)
+{
+    const uint first = *(BLOCK_SPACE const ushort *) block, second = *(BLOCK_SPACE const ushort *) (block + bytes);
+    return half4_bits(as_ushort4((ulong) (first | second << 16)));
+}
+
+INLINE float4 quant_d_m_of_two(BLOCK_SPACE const uchar *block, int bytes)
+{
+    const uint first = *(BLOCK_SPACE const uint_even *) block, second = *(BLOCK_SPACE const uint_even *) (block + bytes);
+    return half4_bits(as_ushort4(first | (ulong) second << 32));
+}
+#endif
+
 #define scales_q8_0(block, s) quant_one_scale(block, s)
 #define scales_q4_0(block, s) quant_one_scale(block, s)
 #define scales_q4_1(block, s) quant_two_scales(block, s)
 #define scales_q5_0(block, s) quant_one_scale(block, s)
 #define scales_q5_1(block, s) quant_two_scales(block, s)
-#define element_q8_0(s, q, g, v) ((q) * (s)->d)
-#define element_q4_0(s, q, g, v) ((q) * (s)->d)
-#define element_q4_1(s, q, g, v) fma((s)->d, q, (s)->m)
-#define element_q5_0(s, q, g, v) ((q) * (s)->d)
-#define element_q5_1(s, q, g, v) fma((s)->d, q, (s)->m)
+#define element_q8_0(s, q, g, v, c) ((q) * (s)->d)
+#define element_q4_0(s, q, g, v, c) ((q) * (s)->d)
+#define element_q4_1(s, q, g, v, c) fma((s)->d, q, (s)->m)
+#define element_q5_0(s, q, g, v, c) ((q) * (s)->d)
+#define element_q5_1(s, q, g, v, c) fma((s)->d, q, (s)->m)
 
 /* ---- blocks of 256 ----------------------------------------------------------------------------------------------- */
 
@@ -190,11 +224,15 @@ INLINE float2 quant_part(BLOCK_SPACE const uchar *block, int part)
 /* The same of all eight, in fewer instructions than two parts take alone. */
 INLINE void quant_parts(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
-    const uint a = as_uint(vload4(1, block)), b = as_uint(vload4(2, block)), c = as_uint(vload4(3, block));
-    const uint2 scales = (uint2) (a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030)),
-                mins = (uint2) (b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030));
-    vstore8(convert_float8(as_uchar8(scales)) * load_splat8_f16(block), 0, s->part);
-    vstore8(convert_float8(as_uchar8(mins)) * -load_splat8_f16(block + 2), 0, s->least_of);
+    BLOCK_SPACE const uint_even *words = (BLOCK_SPACE const uint_even *) block;
+    const uint a = words[1], b = words[2], c = words[3];
+    const uint scales = (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030), mins = (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030);
+    const uchar8 all_scales = as_uchar8((a & 0x3f3f3f3f) | (ulong) scales << 32),
+                 all_mins = as_uchar8((b & 0x3f3f3f3f) | (ulong) mins << 32);
+    const float8 least = convert_float8(all_mins) * -load_splat8_f16(block + 2);
+    vstore8(convert_float8(all_scales) * load_splat8_f16(block), 0, s->part);
+    vstore8(least, 0, s->least_of);
+    vstore8(least, 1, s->least_of);
 }
 
 /* The bytes of which one half is that of the quants: the even parts are low. */
@@ -231,13 +269,15 @@ INLINE void scales_q6_k(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 
 #define scales_q4_k(block, s) quant_parts(block, s)
 #define scales_q5_k(block, s) quant_parts(block, s)
-#define element_q6_k(s, q, g, v) ((q) * (s)->part[(g) * 4 + (v) * WIDTH / 16])
-#define element_q4_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
-#define element_q5_k(s, q, g, v) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32)
+#define element_q6_k(s, q, g, v, c) ((q) * (s)->part[(g) * 4 + (v) * WIDTH / 16])
+#define element_q4_k(s, q, g, v, c) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32, c)
+#define element_q5_k(s, q, g, v, c) quant_with_least(s, q, (g) * 2 + (v) * WIDTH / 32, c)
 
-INLINE vec quant_with_least(const struct quant_scales *s, vec q, int part)
+/* Vectors take turns in the copies of what is added: what one instruction wants from memory in all lanes is its
+ * operand, what two want compilers load to a register, which takes as long as a multiplication. */
+INLINE vec quant_with_least(const struct quant_scales *s, vec q, int part, int c)
 {
-    return fma((vec) s->part[part], q, (vec) s->least_of[part]);
+    return fma((vec) s->part[part], q, (vec) s->least_of[8 * c + part]);
 }
 
 /* ---- parts of blocks --------------------------------------------------------------------------------------------- */
@@ -276,7 +316,7 @@ INLINE float2 part_q6_k(BLOCK_SPACE const uchar *block, int p)
         const int g = v * WIDTH / 64, in_g = v % (64 / WIDTH); \
         struct quant_scales s; \
         scales_##type(block, &s); \
-        return element_##type(&s, whole_##type(block, g, in_g), g, in_g); \
+        return element_##type(&s, whole_##type(block, g, in_g), g, in_g, 0); \
     }
 QUANT_VECTOR(q4_0)
 QUANT_VECTOR(q4_1)
