@@ -194,7 +194,8 @@ INLINE float4 quant_d_of_two(BLOCK_SPACE const uchar *block, int bytes)
 
 INLINE float4 quant_d_m_of_two(BLOCK_SPACE const uchar *block, int bytes)
 {
-    const uint first = *(BLOCK_SPACE const uint_even *) block, second = *(BLOCK_SPACE const uint_even *) (block + bytes);
+    const uint first = *(BLOCK_SPACE const uint_even *) block,
+               second = *(BLOCK_SPACE const uint_even *) (block + bytes);
     return half4_bits(as_ushort4(first | (ulong) second << 32));
 }
 #endif

@@ -53,13 +53,14 @@ ATTN = ["attn:f16 b=2 h=8/2 d=40 n=150", "attn:f16 b=2 h=8/2 d=40 n=150 page=5"]
 ATTN_BLOCKS = ATTN + ["attn:q8_0 b=2 h=8/2 d=96 n=150", "attn:q8_0 b=1 h=8/2 d=192 n=40"] # columns with a scale each; and two each
 ATTN_WG = ["attn:f16 b=1 h=8/1 d=40 n=70"] # more pairs of a row and a key than items
 ATTN_MMA = ["attn:f16 b=1 h=6/1 d=40 q=3 n=70"] # keys that not all rows see
-LINEAR = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=24 n=33 k=4500"] # MR tokens a pass
+LINEAR = ["linear:f16 m=5 n=70 k=145", "linear:f16 m=24 n=33 k=4500"] # one column left; MR tokens a pass, four columns left
 TOKENS = ["linear:f16 m=5 n=70 k=150", "linear:f16 m=27 n=33 k=2085", "linear:f16 m=261 n=14 k=70"] # a vector not full; two pieces; tokens after 256
-GEMV = LINEAR + ["linear:f16 m=1 n=33 k=9000"]
+GEMV = LINEAR + ["linear:f16 m=1 n=33 k=9009"]
 PANEL = ["linear:f16 m=3 n=20 k=100 w=packed", "linear:f16 m=129 n=300 k=70 w=packed", # one tile alone; a token after 128
          "linear:f16 m=3 n=20 k=1025 w=packed"] # a column after 1024
 WG = ["linear:f16 m=8 n=70 k=150"] # all tokens of a tile
-QUANT = ["linear:q4_k m=5 n=22 k=512"]
+QUANT = ["linear:q4_k m=5 n=22 k=512", "linear:q5_1 m=2 n=22 k=416"]
+BLOCKS = ["linear:q4_0 m=7 n=22 k=416", "linear:q4_1 m=3 n=22 k=416"] # vectors one by one and at once; a block left
 SOFTMAX = ["softmax:f32 rows=3 cols=1030", "softmax:f32 rows=1 cols=16400"]
 FEW_LANES = ["--configs", "2", "--seed", "2"] # WG=1 VEC=4, too: merge() takes four steps for 16 splits
 
@@ -69,6 +70,7 @@ TARGETS = [
     ("row.h", "softmax/online", SOFTMAX, 6, FEW_LANES),
     ("exp.h", "softmax/", SOFTMAX, 5, FEW_LANES),
     ("linear_vec.cl", "linear/vec-flat", LINEAR, 8, []),
+    ("linear_vec.cl", "linear/vec-flat", BLOCKS, 5, []),
     ("linear_vec.cl", "linear/vec-gemv", GEMV, 4, []),
     ("linear.cl", "linear/vec-flat", LINEAR, 5, []),
     ("linear_tokens.cl", "linear/vec-tokens", TOKENS, 9, []),
@@ -105,7 +107,6 @@ SAME = {
     ("attn_vec.cl", "MUTANT_HALF(fma(Q_ROW(q, j), Q_ROW(q, j), sum))"): "the norm of q bounds the power of two that sums start with",
     ("attn.cl", "sink_n = 0.0f, sink"): "with sinks it gets another value before it is used, without it is not used",
     ("quant.h", "(v * WIDTH + 1) < 32"): "v * WIDTH and 32 are multiples of 8",
-    ("linear_vec.cl", "STEP_BYTES < 16"): "only prefetches are others",
     ("linear_panel.cl", "(min(k, KT) - 1)"): "only prefetches are others",
     ("linear_panel.cl", "if (1) sums[i] = acc[i];"): "it keeps sums that nobody reads",
     ("linear_wg.cl", "id > outputs"): "the item past the end has a token that finish() leaves out",
@@ -121,6 +122,8 @@ SAME = {
     ("attn_values.cl", "for (int c = 0; c <= n; c++) num[r][c] = load_f32("): "it loads a column that is not stored",
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
     ("linear_vec.cl", "ask_line"): "only prefetches are others",
+    ("linear_vec.cl", "c <= copies"): "a copy more, which nobody reads",
+    ("quant.h", "(v * WIDTH + 1) / 64"): "v * WIDTH and 64 are multiples of 8",
     ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
     ("linear_panel.cl", "pass <= passes"): "a pass whose sums nobody reads",
     ("linear_tokens.cl", "ahead.at -= LINE_UNITS"): "only prefetches are others",
