@@ -78,9 +78,10 @@ INLINE void add_vector(const int tokens, vec *acc, global const float *const *x_
 #if IS_BLOCKS
 #define IS_SCALED  PASTE(IS_SCALED_, W_TYPE)
 #define GROUP_VECS ((W_BLOCK < 64 ? W_BLOCK : 64) / WIDTH)
-#define WHOLE(block, g, v)  PASTE(whole_, W_TYPE)(block, g, v)
 #define ELEMENT(s, q, g, v, c) PASTE(element_, W_TYPE)(s, q, g, v, c)
 #define FEW 4 /* tokens; for more compilers would load all vectors of a block first, and spill the sums */
+#define WHOLE(tokens, block, g, v) \
+    ((tokens) < FEW ? PASTE(few_, W_TYPE)(block, g, v) : PASTE(whole_, W_TYPE)(block, g, v))
 #endif
 
 #if W_BLOCK == 32
@@ -112,7 +113,7 @@ INLINE void add_element(const int tokens, vec *acc, global const float *const *x
         struct quant_scales s;
         s.d = (vec) two->of[IS_SCALED ? c : 0][r][b * N_SCALES];
         s.m = (vec) two->of[c][r][b * N_SCALES + N_SCALES - 1];
-        wv[r] = ELEMENT(&s, WHOLE(block[r] + b * W_UNITS(32), 0, v), 0, v, c);
+        wv[r] = ELEMENT(&s, WHOLE(tokens, block[r] + b * W_UNITS(32), 0, v), 0, v, c);
     }
     add_vector(tokens, acc, x_row, wv, i + b * 32 + v * WIDTH);
 }
@@ -132,7 +133,7 @@ INLINE void add_columns(const int tokens, vec *acc, global const float *const *x
         vec sum[NR];
         UNROLL for (int v = 0; v < GROUP_VECS; v++)
             UNROLL for (int r = 0; r < NR; r++) {
-                const vec xv = X_AT(x_row[0], i + b * 32 + v * WIDTH), q = WHOLE(block[r] + b * W_UNITS(32), 0, v);
+                const vec xv = X_AT(x_row[0], i + b * 32 + v * WIDTH), q = WHOLE(1, block[r] + b * W_UNITS(32), 0, v);
                 sum[r] = v == 0 ? xv * q : fma(xv, q, sum[r]);
             }
         UNROLL for (int r = 0; r < NR; r++)
@@ -156,7 +157,7 @@ INLINE void add_element(const int tokens, vec *acc, global const float *const *x
 {
     vec wv[NR];
     UNROLL for (int r = 0; r < NR; r++)
-        wv[r] = ELEMENT(&scales[r], WHOLE(block[r], g, v), g, v, c);
+        wv[r] = ELEMENT(&scales[r], WHOLE(tokens, block[r], g, v), g, v, c);
     add_vector(tokens, acc, x_row, wv, i + g * 64 + v * WIDTH);
 }
 

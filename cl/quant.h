@@ -31,6 +31,7 @@
  * Of a block of type T, in vectors of WIDTH; g: a group of 64 columns of a block of 256, else 0; v: a vector of the
  * group, a constant after unrolling:
  *     whole_T(block, g, v)       q, or q - 8, q - 16, q - 32, exactly
+ *     few_T(block, g, v)         the same, in the way that is faster where few sums share it (quant_looked)
  *     scales_T(block, &s)        what it is multiplied by and what is added, of the whole block
  *     element_T(&s, q, g, v, c)  the elements; c: 0 or 1, which copy of what is added (quant_with_least)
  *     IS_SCALED_T                1: all elements of a block are s.d * q. A sum of q * x is scaled once; with d = Inf
@@ -114,11 +115,29 @@ typedef uint uint_even __attribute__((aligned(2)));
 
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
-INLINE vec quant_nibbles(BLOCK_SPACE const uchar *qs, int v, float less)
+#if WIDTH == 16 && defined(__AVX512F__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_permvarsf512)
+#define HAVE_PERMPS512
+#endif
+#endif
+
+/* The lowest four bits, less `less`, looked up where one instruction does it, on the unit that has widened the bytes.
+ * The two of quant_low are faster where multiply-adds are many, and leave other units with nothing to do. */
+INLINE vec quant_looked(uvec b, float less)
+{
+#ifdef HAVE_PERMPS512
+    const float16 all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return __builtin_ia32_permvarsf512(all - less, as_int16(b));
+#else
+    return quant_low(b & 15, less);
+#endif
+}
+
+INLINE vec quant_nibbles(BLOCK_SPACE const uchar *qs, int v, float less, const bool few)
 {
     const int e = v * WIDTH;
     const uvec b = quant_ints(qs + e % 16);
-    return e < 16 ? quant_low(b & 15, less) : quant_high(b & 0xf0, less);
+    return e >= 16 ? quant_high(b & 0xf0, less) : few ? quant_looked(b, less) : quant_low(b & 15, less);
 }
 
 /* Bits e .. e + WIDTH - 1 of 32, each 0 or all ones in its lane. With a constant e they stay where they are, and one
@@ -148,12 +167,22 @@ INLINE vec quant_fives(BLOCK_SPACE const uchar *qh, BLOCK_SPACE const uchar *qs,
 
 INLINE vec whole_q4_0(BLOCK_SPACE const uchar *block, int g, int v)
 {
-    return quant_nibbles(block + 2, v, 8.0f);
+    return quant_nibbles(block + 2, v, 8.0f, false);
+}
+
+INLINE vec few_q4_0(BLOCK_SPACE const uchar *block, int g, int v)
+{
+    return quant_nibbles(block + 2, v, 8.0f, true);
 }
 
 INLINE vec whole_q4_1(BLOCK_SPACE const uchar *block, int g, int v)
 {
-    return quant_nibbles(block + 4, v, 0.0f);
+    return quant_nibbles(block + 4, v, 0.0f, false);
+}
+
+INLINE vec few_q4_1(BLOCK_SPACE const uchar *block, int g, int v)
+{
+    return quant_nibbles(block + 4, v, 0.0f, true);
 }
 
 INLINE vec whole_q5_0(BLOCK_SPACE const uchar *block, int g, int v)
@@ -165,6 +194,10 @@ INLINE vec whole_q5_1(BLOCK_SPACE const uchar *block, int g, int v)
 {
     return quant_fives(block + 4, block + 8, v, 0.0f);
 }
+
+#define few_q8_0 whole_q8_0
+#define few_q5_0 whole_q5_0
+#define few_q5_1 whole_q5_1
 
 INLINE void quant_one_scale(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {
@@ -248,6 +281,11 @@ INLINE vec whole_q4_k(BLOCK_SPACE const uchar *block, int g, int v)
     return v * WIDTH < 32 ? quant_low(b & 15, 0.0f) : quant_high(b & 0xf0, 0.0f);
 }
 
+INLINE vec few_q4_k(BLOCK_SPACE const uchar *block, int g, int v)
+{
+    return v * WIDTH < 32 ? quant_looked(quant_ints_k(block + 16, g, v), 0.0f) : whole_q4_k(block, g, v);
+}
+
 INLINE vec whole_q5_k(BLOCK_SPACE const uchar *block, int g, int v)
 {
     const uvec b = quant_ints_k(block + 48, g, v), h = quant_ints(block + 16 + v * WIDTH % 32) >> (uint) (2 * g);
@@ -261,6 +299,9 @@ INLINE vec whole_q6_k(BLOCK_SPACE const uchar *block, int g, int v)
                h = quant_ints(block + 128 + g / 2 * 32 + v * WIDTH % 32) >> (high + v * WIDTH / 32 * 2);
     return quant_low((low & 15) | (h & 3) << 4, 32.0f);
 }
+
+#define few_q5_k whole_q5_k
+#define few_q6_k whole_q6_k
 
 INLINE void scales_q6_k(BLOCK_SPACE const uchar *block, struct quant_scales *s)
 {

@@ -123,6 +123,8 @@ SAME = {
     ("row.h", "(a + b + 1) / b"): "chunks are a little wider",
     ("linear_vec.cl", "ask_line"): "only prefetches are others",
     ("linear_vec.cl", "c <= copies"): "a copy more, which nobody reads",
+    ("linear_vec.cl", "i <= a->k; i += WIDTH"): "a step more, in which all lanes of floats are 0",
+    ("linear_vec.cl", "if (1) add_rest("): "where nothing is left, nothing is added",
     ("quant.h", "(v * WIDTH + 1) / 64"): "v * WIDTH and 64 are multiples of 8",
     ("linear_panel.cl", "c->credit > c->steps"): "only prefetches are others",
     ("linear_panel.cl", "pass <= passes"): "a pass whose sums nobody reads",
