@@ -113,7 +113,7 @@ INLINE void add_element(const int tokens, vec *acc, global const float *const *x
         struct quant_scales s;
         s.d = (vec) two->of[IS_SCALED ? c : 0][r][b * N_SCALES];
         s.m = (vec) two->of[c][r][b * N_SCALES + N_SCALES - 1];
-        wv[r] = ELEMENT(&s, WHOLE(tokens, block[r] + b * W_UNITS(32), 0, v), 0, v, c);
+        wv[r] = ELEMENT(&s, WHOLE(tokens, block[r] + b * W_UNITS(32), 0, v), 0, v, 0);
     }
     add_vector(tokens, acc, x_row, wv, i + b * 32 + v * WIDTH);
 }

@@ -71,6 +71,9 @@ INLINE float8 half8_bits(ushort8 bits)
 #if __has_builtin(__builtin_ia32_vcvtph2ps512_mask)
 #define HAVE_CVTPH2PS512
 #endif
+#if __has_builtin(__builtin_ia32_permvarsf512)
+#define HAVE_PERMPS512
+#endif
 #endif
 
 /* Where one instruction does it clang must be told: it makes three of two times eight. */

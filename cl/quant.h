@@ -115,17 +115,11 @@ typedef uint uint_even __attribute__((aligned(2)));
 
 /* ---- blocks of 32 ------------------------------------------------------------------------------------------------ */
 
-#if WIDTH == 16 && defined(__AVX512F__) && defined(__has_builtin)
-#if __has_builtin(__builtin_ia32_permvarsf512)
-#define HAVE_PERMPS512
-#endif
-#endif
-
 /* The lowest four bits, less `less`, looked up where one instruction does it, on the unit that has widened the bytes.
  * The two of quant_low are faster where multiply-adds are many, and leave other units with nothing to do. */
 INLINE vec quant_looked(uvec b, float less)
 {
-#ifdef HAVE_PERMPS512
+#if WIDTH == 16 && defined(HAVE_PERMPS512)
     const float16 all = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     return __builtin_ia32_permvarsf512(all - less, as_int16(b));
 #else
