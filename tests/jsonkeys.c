@@ -19,11 +19,14 @@ static const char *const fit_keys[] = {
 };
 static const char *const sweep_keys[] = {"op", "problem", "device", "driver", "step", "pad", "violations"};
 static const char *const rule_keys[] = {"limit", "checked", "violated", "worst_m", "worst_ratio"};
+static const char *const violation_keys[] = {"rule", "m", "ratio", "ci95", "bytes_us", "cached_us"};
 enum {
     N_KEYS = sizeof keys / sizeof *keys,
     N_FIT_KEYS = sizeof fit_keys / sizeof *fit_keys,
     N_SWEEP_KEYS = sizeof sweep_keys / sizeof *sweep_keys,
-    N_RULE_KEYS = sizeof rule_keys / sizeof *rule_keys
+    N_RULE_KEYS = sizeof rule_keys / sizeof *rule_keys,
+    N_STEP_KEYS = sizeof violation_keys / sizeof *violation_keys,
+    N_PAD_KEYS = N_STEP_KEYS - 2
 };
 
 static int line_number, n_wrong;
@@ -81,6 +84,26 @@ static json_int_t count(const json_t *o, const char *key)
     return json_integer_value(v);
 }
 
+static void check_interval(const json_t *ci, double median, const char *what)
+{
+    expect(json_array_size(ci) == 2 && json_number_value(json_array_get(ci, 0)) <= median &&
+               json_number_value(json_array_get(ci, 1)) >= median,
+           what);
+}
+
+static void check_violation(const json_t *v, int pad, double limit)
+{
+    const double ratio = number(v, "ratio");
+    check_keys(v, violation_keys, pad ? N_PAD_KEYS : N_STEP_KEYS);
+    expect(count(v, "m") >= 2 && count(v, "m") <= 64, "m of a violation is not in 2..64");
+    expect(ratio > limit, "a violation within");
+    check_interval(json_object_get(v, "ci95"), ratio, "ci95 of a violation");
+    if (!pad) {
+        number(v, "bytes_us");
+        number(v, "cached_us");
+    }
+}
+
 /* The line behind those of --sweep. Whether a rule holds depends on the machine; that the counts fit does not. */
 static void check_sweep(const json_t *o)
 {
@@ -94,8 +117,7 @@ static void check_sweep(const json_t *o)
         const char *rule = json_string_value(json_object_get(v, "rule"));
         const int pad = rule && !strcmp(rule, "pad");
         expect(rule && (pad || !strcmp(rule, "step")), "rule of a violation");
-        expect(count(v, "m") >= 2 && count(v, "m") <= 64, "m of a violation is not in 2..64");
-        expect(number(v, "ratio") > number(json_object_get(o, pad ? "pad" : "step"), "limit"), "a violation within");
+        check_violation(v, pad, number(json_object_get(o, pad ? "pad" : "step"), "limit"));
         listed[pad]++;
     }
     for (int pad = 0; pad < 2; pad++) {
@@ -115,13 +137,10 @@ static int near(double a, double b)
 
 static void check_times(const json_t *o)
 {
-    const json_t *ci = json_object_get(o, "ci95_us");
     const double median = number(o, "median_us"), floor = number(o, "floor_us"), share = number(o, "floor_share");
     const double by_bytes = number(o, "bytes") / number(o, "read_gbps") * 1e-3;
     const double by_flops = number(o, "flops") / number(o, "fma_gflops") * 1e-3;
-    expect(json_array_size(ci) == 2, "ci95_us is no pair");
-    expect(json_number_value(json_array_get(ci, 0)) <= median, "ci95_us begins after the median");
-    expect(json_number_value(json_array_get(ci, 1)) >= median, "ci95_us ends before the median");
+    check_interval(json_object_get(o, "ci95_us"), median, "ci95_us is no pair about the median");
     expect(near(floor, fmax(by_bytes, by_flops)), "floor_us is not max(bytes / read_gbps, flops / fma_gflops)");
     expect(near(share, floor / median), "floor_share is not floor_us / median_us");
     expect(share > 0 && share <= 1.3, "floor_share is not in (0, 1.3]");

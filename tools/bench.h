@@ -37,7 +37,7 @@ struct runner {
     int batch;            /* runs between two calls of clFinish */
     int every;            /* a sample in each round, or in every so many */
     int n;                /* samples */
-    double us[MAX_ROUNDS]; /* per run */
+    double us[MAX_ROUNDS]; /* per run, in the order of the rounds */
     struct stats stats;
 };
 
@@ -53,10 +53,14 @@ struct point {
     struct runner runners[MAX_RUNNERS]; /* the library comes first */
 };
 
+/* Where W, or the KV cache, lies at the start of a run: several sets of it take turns, or there is one. */
+enum residence { IN_MEMORY, IN_CACHE };
+
 /* Problems that are timed in the same rounds: one, or those of a sweep, which share the operands of the largest. */
 struct sitting {
     struct bench *bench;
-    const char *family; /* NULL, or what the choice is restricted to */
+    struct want want;
+    enum residence residence;
     struct workload *workload;
     int n_sets;
     int n_points;
@@ -72,18 +76,19 @@ int bench_sets(const struct bench *b, double set_bytes);
 
 enum outcome { BENCH_OK, BENCH_WRONG, BENCH_ERROR, BENCH_REFUSED };
 
-/* Checks and times n problems that differ in M at most, M rising. family: NULL, or what the choice is restricted to.
+/* Checks and times n problems that differ in M at most, M rising. IN_CACHE: the library alone, without peers.
  * BENCH_OK and BENCH_WRONG leave a sitting; else there is a message: BENCH_ERROR, or BENCH_REFUSED: a problem itself is
  * not possible. */
-enum outcome sitting_open(struct bench *b, const struct problem *problems, int n, const char *family,
-                          struct sitting **out);
+enum outcome sitting_open(struct bench *b, const struct problem *problems, int n, const struct want *want,
+                          enum residence residence, struct sitting **out);
 void sitting_close(struct sitting **s);
 /* Enqueues one run of a plan on the point's rows of an operand set. */
 fdec_status point_run(const struct point *pt, fdec_plan *plan, int set);
 /* Compares one run of r on the point's rows with the reference. */
 fdec_status sitting_check(struct point *pt, const struct runner *r, bool *right, double *ratio, char *why, size_t n);
 
-/* Checks, times and prints one problem: exactly one line, or none and a message. */
+/* Checks, times and prints one problem: exactly one line, or none and a message. family: NULL, or what the choice is
+ * restricted to. */
 enum outcome bench_problem(struct bench *b, const struct problem *p, const char *family);
 /* M = 1..64 of p in one sitting: a line each, then the verdicts. svg: NULL, or the file that it is plotted into. */
 enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *family, const char *svg);
@@ -95,15 +100,17 @@ void bench_print(struct bench *b, const struct point *pt); /* one line */
  * problem at any of the contexts. */
 void bench_print_fit(struct bench *b, const struct problem *p, const double *context, const double *us, int n);
 
-/* The two rules of a sweep. A ratio is t(M) over what the rule compares it with. */
+/* The two rules of a sweep. A ratio is t(M) over what the rule compares it with, in the same round. */
 enum rule { RULE_STEP, RULE_PAD, N_RULES };
 struct verdict {
     enum rule rule;
     int64_t m;
-    double ratio;
+    struct stats ratio;
+    double bytes_us, cached_us; /* of RULE_STEP: what memory needs for M's bytes, and M's run with W in the cache */
 };
 struct verdicts {
     int n_checked[N_RULES], n_broken[N_RULES];
+    int n_of_memory; /* of the broken steps, those with cached_us < bytes_us */
     struct verdict worst[N_RULES]; /* m 0: nothing was checked */
     int n;
     struct verdict broken[N_RULES * 64];

@@ -288,7 +288,7 @@ void untuned_add(struct point *pt)
 {
     static const char name[] = "without table";
     struct sitting *s = pt->sitting;
-    const struct want want = {.family = s->family, .no_table = true};
+    const struct want want = {.family = s->want.family, .no_table = true};
     fdec_status st = FDEC_OK;
     struct untuned *u = calloc(1, sizeof *u);
     try_alloc(u);

@@ -137,12 +137,18 @@ static void print_verdicts_json(const struct bench *b, const char *text, const s
         const struct verdict *worst = &v->worst[r];
         json_t *rule = json_pack("{s:f, s:i, s:i, s:o, s:o}", "limit", rule_limits[r], "checked", v->n_checked[r],
                                  "violated", v->n_broken[r], "worst_m", worst->m ? json_integer(worst->m) : json_null(),
-                                 "worst_ratio", worst->m ? number(worst->ratio) : json_null());
+                                 "worst_ratio", worst->m ? number(worst->ratio.median) : json_null());
         json_object_set_new(o, rule_names[r], rule);
     }
-    for (int i = 0; i < v->n; i++)
-        json_array_append_new(broken, json_pack("{s:s, s:I, s:o}", "rule", rule_names[v->broken[i].rule], "m",
-                                                (json_int_t) v->broken[i].m, "ratio", number(v->broken[i].ratio)));
+    for (const struct verdict *i = v->broken; i < v->broken + v->n; i++) {
+        json_t *one = json_pack("{s:s, s:I, s:f, s:[f,f]}", "rule", rule_names[i->rule], "m", (json_int_t) i->m,
+                                "ratio", i->ratio.median, "ci95", i->ratio.lo, i->ratio.hi);
+        if (i->rule == RULE_STEP) {
+            json_object_set_new(one, "bytes_us", number(i->bytes_us));
+            json_object_set_new(one, "cached_us", number(i->cached_us));
+        }
+        json_array_append_new(broken, one);
+    }
     json_object_set_new(o, "violations", broken);
     print_line(o);
 }
@@ -160,15 +166,22 @@ void bench_print_verdicts(struct bench *b, const struct sitting *s, const struct
         print_verdicts_json(b, text, v);
         return;
     }
-    for (int i = 0; i < v->n; i++)
-        printf("violation of %s at M=%d: ratio %.3f, over %.2f: %s\n", rule_names[v->broken[i].rule],
-               (int) v->broken[i].m, v->broken[i].ratio, rule_limits[v->broken[i].rule], rule_texts[v->broken[i].rule]);
+    for (const struct verdict *i = v->broken; i < v->broken + v->n; i++) {
+        printf("violation of %s at M=%d: ratio %.3f (%.3f..%.3f), over %.2f: %s", rule_names[i->rule], (int) i->m,
+               i->ratio.median, i->ratio.lo, i->ratio.hi, rule_limits[i->rule], rule_texts[i->rule]);
+        if (i->rule == RULE_STEP)
+            printf("; %.1f us with W in the cache, %.1f us for its bytes: %s", i->cached_us, i->bytes_us,
+                   i->cached_us < i->bytes_us ? "memory's" : "arithmetic's");
+        putchar('\n');
+    }
     printf("sweep of %s:", text);
     for (int r = 0; r < N_RULES; r++) {
         printf("%s %s: %d of %d over %.2f", r ? ";" : "", rule_names[r], v->n_broken[r], v->n_checked[r],
                rule_limits[r]);
         if (v->worst[r].m)
-            printf(", worst %.3f at M=%d", v->worst[r].ratio, (int) v->worst[r].m);
+            printf(", worst %.3f at M=%d", v->worst[r].ratio.median, (int) v->worst[r].m);
+        if (r == RULE_STEP && v->n_broken[r])
+            printf(", %d of them memory's by the clock", v->n_of_memory);
     }
     putchar('\n');
 }

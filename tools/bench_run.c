@@ -6,6 +6,7 @@
  * reported is the median over the rounds. */
 #include "bench.h"
 #include <stdlib.h>
+#include <string.h>
 
 static const double batch_us = 10000; /* what short runs are queued up to: the wait at the end costs little then */
 static const double slow_peer = 20;   /* times the library's time: that one is sampled in fewer rounds */
@@ -86,9 +87,12 @@ out:
 
 static void conclude(struct sitting *s)
 {
+    static double sorted[MAX_ROUNDS];
     for (struct point *pt = s->points; pt < s->points + s->n_points; pt++) {
-        for (int i = 0; i < pt->n_runners; i++)
-            pt->runners[i].stats = stats_of(pt->runners[i].us, pt->runners[i].n);
+        for (struct runner *r = pt->runners; r < pt->runners + pt->n_runners; r++) {
+            memcpy(sorted, r->us, sizeof sorted);
+            r->stats = stats_of(sorted, r->n);
+        }
         pt->floor_us = 1e-3 * MAX(pt->bytes / s->read_gbps, pt->flops / s->fma_gflops);
     }
 }
@@ -137,7 +141,7 @@ static fdec_status make_workload(struct sitting *s)
                                  .n_sets = 1,
                                  .timed = true,
                                  .reference = true};
-    s->n_sets = MAX(bench_sets(b, (double) workload_set_bytes(&spec)), 2);
+    s->n_sets = s->residence == IN_CACHE ? 1 : MAX(bench_sets(b, (double) workload_set_bytes(&spec)), 2);
     spec.n_sets = s->n_sets;
     spec.problem = s->points[s->n_points - 1].problem;
     const double bytes = s->n_sets * (double) workload_set_bytes(&spec),
@@ -167,8 +171,7 @@ out:
 static fdec_status plan_point(struct point *pt)
 {
     fdec_status st = FDEC_OK;
-    const struct want want = {.family = pt->sitting->family};
-    try_st(plan_create_problem(pt->sitting->bench->session.ctx, &pt->problem, &want, &pt->plan));
+    try_st(plan_create_problem(pt->sitting->bench->session.ctx, &pt->problem, &pt->sitting->want, &pt->plan));
     pt->choice = &plan_pick(pt->plan, &pt->problem, &(struct geometry){0})->choice;
     pt->bytes = problem_bytes(&pt->problem);
     pt->flops = problem_flops(&pt->problem);
@@ -186,16 +189,18 @@ static fdec_status check_point(struct point *pt)
     problem_print(&pt->problem, text);
     if (!pt->right)
         fprintf(stderr, "flashdec-bench: %s: wrong result: %s\n", text, why);
-    else if (pt->sitting->bench->without_table)
+    if (!pt->right || pt->sitting->residence == IN_CACHE)
+        return st;
+    if (pt->sitting->bench->without_table)
         untuned_add(pt);
-    if (pt->right && pt->sitting->bench->peers)
+    if (pt->sitting->bench->peers)
         peers_add(pt);
 out:
     return st;
 }
 
-enum outcome sitting_open(struct bench *b, const struct problem *problems, int n, const char *family,
-                          struct sitting **out)
+enum outcome sitting_open(struct bench *b, const struct problem *problems, int n, const struct want *want,
+                          enum residence residence, struct sitting **out)
 {
     fdec_status st = FDEC_OK;
     bool refused = true, right = true;
@@ -205,7 +210,8 @@ enum outcome sitting_open(struct bench *b, const struct problem *problems, int n
     try_alloc(s);
     try_alloc(s->points = calloc((size_t) n, sizeof *s->points));
     s->bench = b;
-    s->family = family;
+    s->want = *want;
+    s->residence = residence;
     for (s->n_points = 0; s->n_points < n; s->n_points++) {
         at = s->n_points;
         s->points[at].sitting = s;
@@ -250,7 +256,7 @@ void sitting_close(struct sitting **sitting)
 enum outcome bench_problem(struct bench *b, const struct problem *p, const char *family)
 {
     struct sitting *s = NULL;
-    const enum outcome o = sitting_open(b, p, 1, family, &s);
+    const enum outcome o = sitting_open(b, p, 1, &(struct want){.family = family}, IN_MEMORY, &s);
     if (s) {
         bench_print(b, &s->points[0]);
         b->last_us = s->points[0].runners[0].stats.median;
