@@ -30,6 +30,9 @@ static const struct trial runs[] = {
     RUN(65, UNIFORM, .bias = false),
 };
 
+static const struct trial odd_rows[] = {RUN(1, UNIFORM, .bias = true), RUN(7, UNIFORM, .bias = false),
+                                        RUN(31, UNIFORM, .bias = true), RUN(33, UNIFORM, .residual = true)};
+static const struct trial many_rows[] = {RUN(4095, UNIFORM, .bias = true), RUN(4097, UNIFORM, .bias = false)};
 static const struct trial equal[] = {RUN(3, EQUAL, .bias = true), RUN(17, EQUAL, .residual = true)};
 static const struct trial one[] = {RUN(1, UNIFORM, .bias = true, .residual = true), RUN(1, UNIFORM, .bias = false)};
 static const struct trial few[] = {RUN(9, UNIFORM, .bias = true), RUN(1, UNIFORM, .bias = false),
@@ -93,6 +96,24 @@ static void check_blocks(struct check *c)
         }
         part.family = "flat", p.linear.m = 8; /* other defaults */
         check_plan_by(c, &part, &p, "", few + 1, (int) ARRAY_LEN(few) - 1);
+    }
+}
+
+/* Every type in every variant for this device: each of these sizes as M, N and K (of blocks N and M alone). */
+static void check_odd(struct check *c)
+{
+    static const int64_t odd[] = {1, 7, 31, 33, 4095, 4097};
+    const struct sieve native = {.samples = 1, .style = check_native(c)};
+    for (int type = FDEC_F32; type <= FDEC_Q6_K; type++) {
+        const int64_t block = (int64_t) type_block((fdec_type) type);
+        struct problem p = {.op = OP_LINEAR, .linear = {.m = 33, .w_type = (fdec_type) type, .scale = 1}};
+        for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+            p.linear.n = odd[i];
+            p.linear.k = block > 1 ? (int64_t) (i + 1) * block : odd[ARRAY_LEN(odd) - 1 - i];
+            check_plan_by(c, &native, &p, "", odd_rows, ARRAY_LEN(odd_rows));
+        }
+        p.linear.m = 4097, p.linear.n = 7, p.linear.k = block > 1 ? block : 31;
+        check_plan_by(c, &native, &p, "", many_rows, ARRAY_LEN(many_rows));
     }
 }
 
@@ -171,6 +192,8 @@ void check_linear(struct check *c)
     check_blocks(c);
     if (check_tiny(c))
         return;
+    if (!check_broken(c))
+        check_odd(c);
     check_packed(c);
     check_features(c);
     check_linear_whole(c);
