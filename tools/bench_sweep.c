@@ -10,7 +10,7 @@
  * violation, which counts all the same. A wrong result anywhere: nothing is judged. */
 #include "bench.h"
 
-enum { MAX_M = 64, MIN_ROWS = 256, CACHE_PARTS = 2 };
+enum { MAX_M = 64, MIN_ROWS = 64, CACHE_PARTS = 2 };
 
 const char *const rule_names[N_RULES] = {[RULE_STEP] = "step", [RULE_PAD] = "pad"};
 const double rule_limits[N_RULES] = {[RULE_STEP] = 1.15, [RULE_PAD] = 1.05};
@@ -121,8 +121,9 @@ enum outcome bench_sweep(struct bench *b, const struct problem *p, const char *f
     if (o == BENCH_OK) {
         judge_all(s, &v);
         o = explain_steps(s, &v);
-        bench_print_verdicts(b, s, &v);
     }
+    if (o == BENCH_OK)
+        bench_print_verdicts(b, s, &v);
     if (s && svg && plot_sweep(s, svg)) {
         fprintf(stderr, "flashdec-bench: %s\n", fdec_last_error());
         o = BENCH_ERROR;
