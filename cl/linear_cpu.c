@@ -198,7 +198,7 @@ static int few_tokens(const struct device *d, fdec_type w)
 {
     if (d->float_lanes < 16 || w == FDEC_F32)
         return 4;
-    return type_block(w) == 32 ? 14 : 8;
+    return type_block(w) == 32 ? 14 : type_block(w) == 1 ? 10 : 8;
 }
 
 static double vec_tokens_expect(const struct problem *p, const struct device *d, int *cfg)

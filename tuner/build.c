@@ -5,9 +5,10 @@
  * default, in a second process as well (one alone may have been lucky with where its memory lay); else the default.
  * What cannot be told from the best gives way to the neighbouring point's choice, then to the simpler. The winner of
  * a point holds from it up to the next measured one; the last one's range ends with its point, since nothing is known
- * beyond: lookup then falls back to the analytic rule. On two axes (batch, length) each measured batch is a row of
- * such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the last M
- * before another family; an entry keeps the figures of its lowest point. */
+ * beyond: lookup then falls back to the analytic rule. So it does, on one axis, from where that rule chooses otherwise
+ * than at the point: the winner was not measured against that. On two axes (batch, length) each measured batch is a
+ * row of such ranges, and a row holds up to the next measured batch. Neighbours that agree are merged, but for the
+ * last M before another family; an entry keeps the figures of its lowest point. */
 #include "tuner.h"
 
 #include <stdlib.h>
@@ -383,6 +384,22 @@ static bool borders_crossing(const struct cell *cells, int n, int i)
            strcmp(cells[i].winner->candidate.kernel->family, cells[i + 1].winner->candidate.kernel->family) != 0;
 }
 
+/* Where the row of c ends, which begins before `next`. */
+static int64_t row_limit(const struct journal *j, const struct cell *c, int64_t next)
+{
+    struct problem p = c->winner->problem;
+    struct candidate at_point, here;
+    int64_t at[N_RANGES] = {c->at[0], c->at[1]};
+    if (p.op == OP_ATTN || !candidate_default(&p, &j->facts.device, j->facts.denied, &at_point))
+        return next;
+    while (++at[0] < next) {
+        problem_set_range(&p, at);
+        if (!candidate_default(&p, &j->facts.device, j->facts.denied, &here) || !candidate_equal(&here, &at_point))
+            break;
+    }
+    return at[0];
+}
+
 static bool add_class(const struct journal *j, const char *class_text, struct cell *cells, struct table *t)
 {
     const int n = find_cells(j, class_text, cells);
@@ -390,11 +407,12 @@ static bool add_class(const struct journal *j, const char *class_text, struct ce
         const int end = row_end(cells, n, begin);
         int last = begin, next = end; /* last: the first cell of the last row that agrees with this one */
         while (next < n && !borders_crossing(cells, n, next) &&
-               rows_agree(cells, begin, end, next, row_end(cells, n, next))) {
+               rows_agree(cells, begin, end, next, row_end(cells, n, next)) &&
+               row_limit(j, &cells[last], cells[next].at[0]) == cells[next].at[0]) {
             last = next;
             next = row_end(cells, n, next);
         }
-        const int64_t row_hi = next < n ? cells[next].at[0] : cells[last].at[0] + 1;
+        const int64_t row_hi = row_limit(j, &cells[last], next < n ? cells[next].at[0] : cells[last].at[0] + 1);
         if (!add_row(j, class_text, cells, begin, end, row_hi, t))
             return false;
         begin = next;
