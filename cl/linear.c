@@ -170,10 +170,9 @@ const struct kernel linear_wg_gemv = {
 
 enum { WGF_TM, WGF_TN, WGF_TK, WGF_RN, WGF_SPLITK };
 
-/* Work-items of a group: of a team each has min(TM, 8) tokens and RN rows. */
 static int wg_flat_team(const int *cfg)
 {
-    return cfg[WGF_TN] / cfg[WGF_RN] * (cfg[WGF_TM] / MIN(cfg[WGF_TM], 8));
+    return cfg[WGF_TN] / cfg[WGF_RN] * (cfg[WGF_TM] / LINEAR_ITEM_TOKENS(cfg[WGF_TM]));
 }
 
 static size_t wg_flat_items(const int *cfg)
@@ -206,11 +205,20 @@ static bool wg_flat_prune(const struct problem *p, const struct device *d, const
            cfg[WGF_SPLITK] > div_up(l->k, cfg[WGF_TK]) || wg_flat_items(cfg) < 32;
 }
 
+static int least_height(int64_t m)
+{
+    static const int heights[] = {3, 4, 5, 6, 8, 12, 16, 24, 32, 64};
+    int i = 0;
+    while (heights[i] < m && heights[i] < 64)
+        i++;
+    return heights[i];
+}
+
 /* K is split when the rows alone leave compute units without two groups. */
 static double wg_flat_expect(const struct problem *p, const struct device *d, int *cfg)
 {
     const struct linear_problem *l = &p->linear;
-    cfg[WGF_TM] = l->m <= 4 ? 4 : l->m <= 8 ? 8 : l->m <= 16 ? 16 : l->m <= 32 ? 32 : 64;
+    cfg[WGF_TM] = least_height(l->m);
     cfg[WGF_TN] = linear_rows(l) <= 16384 ? 64 : 128;
     cfg[WGF_TK] = 32;
     cfg[WGF_RN] = cfg[WGF_TM] >= 32 || l->glu != FDEC_GLU_NONE ? 2 : 1;
@@ -249,7 +257,7 @@ const struct kernel linear_wg_flat = {
     .source = &cl_linear,
     .entry = {"linear_prepare", "linear_wg_flat", "linear_after"},
     .apart = linear_wg_apart,
-    .params = {[WGF_TM] = PARAM(TM, 1, 2, 4, 8, 16, 32, 64),
+    .params = {[WGF_TM] = PARAM(TM, 1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64),
                [WGF_TN] = PARAM(TN, 32, 64, 128),
                [WGF_TK] = PARAM(TK, 16, 32, 64),
                [WGF_RN] = PARAM(RN, 1, 2),

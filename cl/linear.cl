@@ -32,7 +32,7 @@
 #endif
 /* Items of a group: quant.h reads as a GPU does where there are more than one. */
 #ifdef LINEAR_WG_FLAT
-#define RM   (TM < 8 ? TM : 8) /* tokens of an item; RN: its rows */
+#define RM   LINEAR_ITEM_TOKENS(TM) /* RN: rows of an item */
 #define TEAM (TN / RN * (TM / RM))
 #define WG   (TEAM * LINEAR_TEAMS(TEAM, TK))
 #endif

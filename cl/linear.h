@@ -15,6 +15,8 @@
 
 #define LINEAR_WG_PREPARE 64 /* work-items of a GPU's linear_prepare and linear_after */
 
+/* Tokens of an item of linear_wg_flat, of a tile of tm: all, or a half, a third, ... of them. */
+#define LINEAR_ITEM_TOKENS(tm) ((tm) <= 8 ? (tm) : (tm) % 8 ? 6 : 8)
 /* Teams of a group of linear_wg_flat, of `team` items each: few outputs leave a GPU's compute unit without enough items
  * for the local memory that they take, so the columns of a tile of tk are dealt out. */
 #define LINEAR_TEAMS(team, tk) ((team) >= 256 ? 1 : (team) >= 128 || (tk) < 32 ? 2 : 4)

@@ -65,6 +65,24 @@ static void check_elements(struct check *c, fdec_type type)
     check_shape(c, type, false, 8, 1030, 700, runs + 1, 7);         /* and for eight */
 }
 
+/* Tiles of tokens between the powers of two, of linear/wg-flat: its first choice for as many. */
+static void check_heights(struct check *c)
+{
+    static const int64_t heights[] = {3, 5, 6, 12, 24};
+    const struct trial trials[] = {RUN(2, UNIFORM, .bias = true), RUN(3, UNIFORM, .residual = true)};
+    const struct sieve flat = {.samples = 1, .family = "flat", .style = "wg"};
+    for (size_t i = 0; i < ARRAY_LEN(heights); i++) {
+        const struct trial whole = {.at = {heights[i], 1}, .fill = FILL_UNIFORM, .bias = true};
+        struct problem p = {.op = OP_LINEAR,
+                            .linear = {.m = heights[i], .n = 70, .k = 150, .w_type = FDEC_F16, .scale = 1}};
+        check_plan_by(c, &flat, &p, "", &whole, 1);
+        check_plan_by(c, &flat, &p, "", trials, ARRAY_LEN(trials));
+        p.linear.w_type = FDEC_Q4_0, p.linear.k = 160;
+        if (i % 2)
+            check_plan_by(c, &flat, &p, "", &whole, 1);
+    }
+}
+
 /* One configuration of each variant. The variants that this device is not made for, and on CPUs gemm, take some of the
  * types alone: they are slow here, or slow to compile, and every type's loads are tested bit by bit by embedding's
  * check. */
@@ -192,8 +210,10 @@ void check_linear(struct check *c)
     check_blocks(c);
     if (check_tiny(c))
         return;
-    if (!check_broken(c))
+    if (!check_broken(c)) {
         check_odd(c);
+        check_heights(c);
+    }
     check_packed(c);
     check_features(c);
     check_linear_whole(c);
