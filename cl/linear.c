@@ -170,6 +170,7 @@ const struct kernel linear_wg_gemv = {
 
 enum { WGF_TM, WGF_TN, WGF_TK, WGF_RN, WGF_SPLITK };
 
+/* Work-items of a team: each has LINEAR_ITEM_TOKENS(TM) tokens and RN rows. */
 static int wg_flat_team(const int *cfg)
 {
     return cfg[WGF_TN] / cfg[WGF_RN] * (cfg[WGF_TM] / LINEAR_ITEM_TOKENS(cfg[WGF_TM]));
@@ -205,13 +206,14 @@ static bool wg_flat_prune(const struct problem *p, const struct device *d, const
            cfg[WGF_SPLITK] > div_up(l->k, cfg[WGF_TK]) || wg_flat_items(cfg) < 32;
 }
 
+/* The least tile that holds m tokens, three at least: fewer are the GEMV's. */
 static int least_height(int64_t m)
 {
-    static const int heights[] = {3, 4, 5, 6, 8, 12, 16, 24, 32, 64};
-    int i = 0;
-    while (heights[i] < m && heights[i] < 64)
+    const struct param *heights = &linear_wg_flat.params[WGF_TM];
+    size_t i = 0;
+    while (i < heights->n - 1 && heights->values[i] < MAX(m, 3))
         i++;
-    return heights[i];
+    return heights->values[i];
 }
 
 /* K is split when the rows alone leave compute units without two groups. */

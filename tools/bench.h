@@ -110,7 +110,6 @@ struct verdict {
 };
 struct verdicts {
     int n_checked[N_RULES], n_broken[N_RULES];
-    int n_of_memory; /* of the broken steps, those with cached_us < bytes_us */
     struct verdict worst[N_RULES]; /* m 0: nothing was checked */
     int n;
     struct verdict broken[N_RULES * 64];

@@ -161,6 +161,7 @@ static const char *const rule_texts[N_RULES] = {
 void bench_print_verdicts(struct bench *b, const struct sitting *s, const struct verdicts *v)
 {
     char text[PROBLEM_TEXT];
+    int n_of_memory = 0;
     problem_class(&s->points[0].problem, text);
     if (b->json) {
         print_verdicts_json(b, text, v);
@@ -169,9 +170,12 @@ void bench_print_verdicts(struct bench *b, const struct sitting *s, const struct
     for (const struct verdict *i = v->broken; i < v->broken + v->n; i++) {
         printf("violation of %s at M=%d: ratio %.3f (%.3f..%.3f), over %.2f: %s", rule_names[i->rule], (int) i->m,
                i->ratio.median, i->ratio.lo, i->ratio.hi, rule_limits[i->rule], rule_texts[i->rule]);
-        if (i->rule == RULE_STEP)
+        if (i->rule == RULE_STEP) {
+            const bool of_memory = i->cached_us < i->bytes_us;
+            n_of_memory += of_memory;
             printf("; %.1f us with W in the cache, %.1f us for its bytes: %s", i->cached_us, i->bytes_us,
-                   i->cached_us < i->bytes_us ? "memory's" : "arithmetic's");
+                   of_memory ? "memory's" : "arithmetic's");
+        }
         putchar('\n');
     }
     printf("sweep of %s:", text);
@@ -181,7 +185,7 @@ void bench_print_verdicts(struct bench *b, const struct sitting *s, const struct
         if (v->worst[r].m)
             printf(", worst %.3f at M=%d", v->worst[r].ratio.median, (int) v->worst[r].m);
         if (r == RULE_STEP && v->n_broken[r])
-            printf(", %d of them memory's by the clock", v->n_of_memory);
+            printf(", %d of them memory's by the clock", n_of_memory);
     }
     putchar('\n');
 }

@@ -81,13 +81,12 @@ static enum outcome time_cached(const struct point *pt, double *us)
     while (p.linear.n > MIN_ROWS && problem_bytes(&p) > fitting)
         p.linear.n = (p.linear.n + 1) / 2;
     const int64_t many = p.linear.n, few = (many + 3) / 4;
-    double of_many = 0, of_few = 0;
-    enum outcome o = time_rows(pt, many, &of_many);
-    if (o == BENCH_OK && many < n)
-        o = time_rows(pt, few, &of_few);
-    *us = of_many;
-    if (many < n)
-        *us += (of_many - of_few) * (double) (n - many) / (double) (many - few);
+    double of_few = 0;
+    enum outcome o = time_rows(pt, many, us);
+    if (o != BENCH_OK || many == n)
+        return o;
+    o = time_rows(pt, few, &of_few);
+    *us += (*us - of_few) * (double) (n - many) / (double) (many - few);
     return o;
 }
 
@@ -100,8 +99,6 @@ static enum outcome explain_steps(const struct sitting *s, struct verdicts *v)
             continue;
         broken->bytes_us = 1e-3 * pt->bytes / s->read_gbps;
         o = time_cached(pt, &broken->cached_us);
-        if (o == BENCH_OK && broken->cached_us < broken->bytes_us)
-            v->n_of_memory++;
     }
     return o;
 }

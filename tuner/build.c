@@ -384,7 +384,8 @@ static bool borders_crossing(const struct cell *cells, int n, int i)
            strcmp(cells[i].winner->candidate.kernel->family, cells[i + 1].winner->candidate.kernel->family) != 0;
 }
 
-/* Where the row of c ends, which begins before `next`. */
+/* The end of the row of c, `next` at most: so far the analytic rule chooses as at c's point. Rows of attention, on two
+ * axes, end with `next`. */
 static int64_t row_limit(const struct journal *j, const struct cell *c, int64_t next)
 {
     struct problem p = c->winner->problem;
