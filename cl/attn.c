@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * attn.c - what the host must know about attn.cl: nine variants, three styles times three schemes
  *
- * vec-...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as are one stream and fit), PREFETCH, PARTS.
+ * vec-...: WIDTH, ROWS, TILE, SPAN (0: as many kv heads in a task as are one stream and fit, or as make no splits
+ * necessary where there are few keys), PREFETCH, PARTS.
  * wg-...: CHUNK, PARTS, WG, TILE. mma-...: CHUNK, PARTS, WAVES, TILE.
  * PARTS is the number of work-groups wanted per compute unit; the keys of a sequence are split until there are that
  * many, or until a split would be too short to be worth its merge. */
@@ -106,12 +107,27 @@ static int64_t heads_together(const struct attn_problem *p)
     return MIN(p->n_kv_heads, div_up(STREAM, (int64_t) type_bytes(p->kv.k.type, (uint64_t) k)));
 }
 
+/* Can each unit have as many kv heads as the others, and are their keys so few that a merge would take longer than its
+ * splits save? */
+static bool share_heads(const struct attn_problem *p, const struct device *d)
+{
+    enum { SHARE = 2 << 20 }; /* bytes of K and V */
+    const int64_t heads = p->n_kv_heads / d->compute_units;
+    const int64_t key = (int64_t) (type_bytes(p->kv.k.type, (uint64_t) p->head_dim) +
+                                   type_bytes(p->kv.v.type, (uint64_t) p->v_head_dim));
+    return !p->invariant && p->n_kv_heads % d->compute_units == 0 && p->len <= SHARE / (MAX(p->batch, 1) * heads * key);
+}
+
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
+    const int units = d->compute_units;
+    if (cfg[VEC_SPAN])
+        return (struct split_rule){units, (int64_t) units * cfg[VEC_PARTS], ATTN_VEC_CHUNK, cfg[VEC_SPAN]};
     const int64_t per_head = div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
     const int64_t most = MIN(heads_together(&p->attn), ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head);
-    return (struct split_rule){d->compute_units, (int64_t) d->compute_units * cfg[VEC_PARTS], ATTN_VEC_CHUNK,
-                               cfg[VEC_SPAN] ? cfg[VEC_SPAN] : (int) most};
+    if (share_heads(&p->attn, d))
+        return (struct split_rule){units, units, ATTN_VEC_CHUNK, (int) MIN(most, p->attn.n_kv_heads / units)};
+    return (struct split_rule){units, (int64_t) units * cfg[VEC_PARTS], ATTN_VEC_CHUNK, (int) most};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)
@@ -444,7 +460,7 @@ EXPECT_OTHERS(wg)
 EXPECT_OTHERS(unit)
 
 #define VEC_COMMON                                                                                                     \
-    .rev = 9, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                  \
+    .rev = 10, .op = OP_ATTN, .source = &cl_attn, .entry = {"attn_vec", "attn_merge"},                                 \
     .params = {[VEC_WIDTH] = PARAM(WIDTH, 8, 16),      [VEC_ROWS] = PARAM(ROWS, 1, 2, 4),                              \
                [VEC_TILE] = PARAM(TILE, 8, 16),        [VEC_SPAN] = HOST_PARAM(SPAN, 0, 1),                            \
                [VEC_PREFETCH] = PARAM(PREFETCH, 0, 1), [VEC_PARTS] = HOST_PARAM(PARTS, 8, 4, 16)},                     \

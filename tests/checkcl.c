@@ -3,18 +3,14 @@
  *
  * The device is FLASHDEC_DEVICE's. In --tiny mode each variant runs in a process of its own, which this program
  * starts and watches: compilers of some drivers need minutes for a kernel, or never end, and only a process can be
- * stopped. The parent then makes no OpenCL call. A child tells of each plan it begins on a pipe. */
+ * stopped. The parent then makes no OpenCL call. A child tells of each plan it begins on a pipe (check_child.h). */
+#include "check_child.h"
 #include "checkcl.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 enum { SKIP = 77, MAX_TRIALS = 32, MAX_SAMPLES = 4096, MAX_FAULTS = 32, MAX_BROKEN = 4, GIVE_UP = 2 };
 
@@ -274,8 +270,18 @@ static int by_order(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Do configurations a and b have a parameter in common that only the host knows? */
+static bool share_host_param(const struct kernel *k, const int *a, const int *b)
+{
+    for (int i = 0; i < kernel_n_params(k); i++)
+        if (k->params[i].host_only && a[i] == b[i])
+            return true;
+    return false;
+}
+
 /* The configurations of k to check p in: the analytic default, then others in an order that depends on the seed and
- * on what p fixes at compile time, so that plans of one class share programs. */
+ * on what p fixes at compile time, so that plans of one class share programs. How the default splits its work others
+ * do not, as far as they can. */
 static int sample(const struct check *c, const struct kernel *k, const struct problem *p, int most, struct sample *out)
 {
     const struct device *d = &c->ctx->device;
@@ -294,7 +300,8 @@ static int sample(const struct check *c, const struct kernel *k, const struct pr
         if (c->config && strcmp(c->config, text))
             continue;
         const bool is_first = has_first && !memcmp(cfg, first, (size_t) kernel_n_params(k) * sizeof *cfg);
-        out[n].order = is_first ? 0 : hash64(text, strlen(text), key);
+        out[n].order = is_first ? 0 : hash64(text, strlen(text), key) >> 1;
+        out[n].order |= (uint64_t) (!is_first && has_first && share_host_param(k, cfg, first)) << 63;
         memcpy(out[n++].cfg, cfg, sizeof cfg);
     } while (kernel_next(k, at, cfg));
     qsort(out, (size_t) n, sizeof *out, by_order);
@@ -438,80 +445,22 @@ static int run_here(struct check *c)
 
 /* ---- a process for each variant ---- */
 
-struct child {
-    pid_t pid;
-    int pipe;
-    char line[64];
-    size_t used;
-    int at, passed, failed; /* the plan it is at; what it has counted so far */
-    bool ended;
-};
-
-static bool start_child(struct child *ch, char **argv, int argc, const char *kernel, int start)
+/* True: it has done what it could. */
+static bool count_child(struct check *c, const struct child *ch, const char *kernel)
 {
-    int fd[2];
-    char progress[16], from[16];
-    char *args[64];
-    if (argc > 40 || pipe(fd))
-        return false;
-    memcpy(args, argv, (size_t) argc * sizeof *args);
-    snprintf(progress, sizeof progress, "%d", fd[1]);
-    snprintf(from, sizeof from, "%d", start);
-    const char *const more[] = {"--kernel", kernel, "--start", from, "--progress", progress, NULL};
-    memcpy(args + argc, more, sizeof more);
-    *ch = (struct child){.pipe = fd[0], .at = start, .pid = fork()};
-    if (ch->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        close(fd[0]);
-        execv("/proc/self/exe", args);
-        _exit(127);
-    }
-    close(fd[1]);
-    return ch->pid > 0;
-}
-
-/* False: the child's end of the pipe is closed. */
-static bool read_progress(struct child *ch)
-{
-    char c;
-    const ssize_t n = read(ch->pipe, &c, 1);
-    if (n <= 0)
-        return n < 0 && errno == EINTR;
-    if (c != '\n' && ch->used + 1 < sizeof ch->line) {
-        ch->line[ch->used++] = c;
-        return true;
-    }
-    ch->line[ch->used] = 0;
-    ch->used = 0;
-    ch->ended = ch->line[0] == 'e';
-    sscanf(ch->line + 1, "%d %d %d", &ch->at, &ch->passed, &ch->failed);
-    return true;
-}
-
-/* Until it ends, or says nothing for too long. True: it has done what it could. */
-static bool watch_child(struct check *c, struct child *ch, const char *kernel)
-{
-    int status = 0, ready;
-    while ((ready = poll(&(struct pollfd){.fd = ch->pipe, .events = POLLIN}, 1, c->build_timeout_s * 1000)) != 0)
-        if (ready > 0 && !read_progress(ch))
-            break;
-    if (ready == 0)
-        kill(ch->pid, SIGKILL);
-    close(ch->pipe);
-    while (waitpid(ch->pid, &status, 0) < 0 && errno == EINTR)
-        continue;
     c->passed += ch->passed;
     c->failed += ch->failed;
-    if (ready == 0) {
+    if (ch->timed_out) {
         c->timed_out++;
         printf("TIMED OUT %s, plan %d: no answer within %d s\n", kernel, ch->at, c->build_timeout_s);
-    } else if (!ch->ended && WIFEXITED(status) && WEXITSTATUS(status) == SKIP) {
+    } else if (!ch->ended && WIFEXITED(ch->status) && WEXITSTATUS(ch->status) == SKIP) {
         c->no_device = true;
         return true;
     } else if (!ch->ended) {
         c->failed++;
         printf("FAIL %s, plan %d: the process ended by %s %d\n", kernel, ch->at,
-               WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+               WIFSIGNALED(ch->status) ? "signal" : "exit",
+               WIFSIGNALED(ch->status) ? WTERMSIG(ch->status) : WEXITSTATUS(ch->status));
     }
     fflush(stdout);
     return ch->ended;
@@ -525,11 +474,11 @@ static void run_children(struct check *c, char **argv, int argc)
             continue;
         struct child ch = {.at = -1};
         for (int tries = 0; tries < GIVE_UP && !c->no_device; tries++) {
-            if (!start_child(&ch, argv, argc, (*k)->name, ch.at + 1)) {
+            if (!child_run(&ch, argv, argc, (*k)->name, ch.at + 1, c->build_timeout_s)) {
                 check_that(c, false, (*k)->name, "cannot start a process");
                 return;
             }
-            if (watch_child(c, &ch, (*k)->name))
+            if (count_child(c, &ch, (*k)->name))
                 break;
         }
     }

@@ -103,7 +103,7 @@ static bool run_decoder(struct model *m, const struct tokenizer *t, struct decod
 {
     int32_t ids[DECODE_CHUNK + 1], next;
     struct decoder *d = NULL;
-    struct decode_options o = {.n_ctx = m->n_ctx};
+    struct decode_options o = {.n_ctx = m->n_ctx, .n_new = 2};
     o.n_prompt = MIN(DECODE_CHUNK + 1, m->n_ctx - 1);
     for (uint32_t i = 0; i < o.n_prompt; i++)
         ids[i] = t->bos >= 0 ? t->bos : 0;

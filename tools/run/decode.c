@@ -149,15 +149,35 @@ static bool choose(struct decoder *d, uint32_t row)
     return true;
 }
 
-/* The one point of a step where the host waits. */
+/* The token at d->n_done goes through the model and the next one is chosen. */
+static bool step(struct decoder *d)
+{
+    if (!forward(d, &d->one, d->n_done, 1))
+        return false;
+    d->n_done++;
+    return choose(d, 0);
+}
+
+static bool is_another_wanted(const struct decoder *d)
+{
+    return d->n_done + 1 < d->o.n_prompt + d->o.n_new;
+}
+
+/* The one point of a step where the host waits. The next step is begun before: the device has the id, and need not wait
+ * for the host to enqueue. Not where logits are wanted, of which there is one buffer. */
 static bool read_choice(struct decoder *d, int32_t *next, float *logits)
 {
+    cl_event is_read;
     if (logits)
         try_cl(d, clEnqueueReadBuffer(d->queue, d->logits, CL_FALSE, 0, 4 * (size_t) d->m->n_vocab, logits, 0, NULL,
                                       NULL));
-    try_cl(d,
-           clEnqueueReadBuffer(d->queue, d->ids, CL_TRUE, 4 * (size_t) d->n_done, sizeof *next, next, 0, NULL, NULL));
-    return true;
+    try_cl(d, clEnqueueReadBuffer(d->queue, d->ids, CL_FALSE, 4 * (size_t) d->n_done, sizeof d->chosen, &d->chosen, 0,
+                                  NULL, &is_read));
+    const bool ok = logits || !is_another_wanted(d) || (d->is_ahead = step(d));
+    const cl_int code = clWaitForEvents(1, &is_read);
+    clReleaseEvent(is_read);
+    *next = d->chosen;
+    return ok && (code == CL_SUCCESS || err_set(d->e, "clWaitForEvents: OpenCL error %d", code));
 }
 
 /* Adds the LSE of the chunk's rows to the sum of each layer's heads. Waits for the chunk. */
@@ -212,10 +232,10 @@ bool decoder_prompt(struct decoder *d, const int32_t *ids, int32_t *next, float 
 bool decoder_next(struct decoder *d, int32_t *next, float *logits, struct err *e)
 {
     d->e = e;
-    if (!forward(d, &d->one, d->n_done, 1))
+    if (!d->is_ahead && !step(d))
         return false;
-    d->n_done++;
-    return choose(d, 0) && read_choice(d, next, logits);
+    d->is_ahead = false;
+    return read_choice(d, next, logits);
 }
 
 /* ---- statistics ---- */

@@ -2,9 +2,10 @@
  * decode.h - the forward pass of a Llama model, through flashdec.h only
  *
  * One device, one in-order queue, one sequence. The device holds the history of token ids: choosing a token writes it
- * where the next step's embedding reads it, so the host only looks on. Token i's position and the length seen by it
- * are entries of one constant buffer 0, 1, 2, ...: nothing is uploaded per token. A prompt of more than one token runs
- * in chunks, each the query tokens of one call of attention. */
+ * where the next step's embedding reads it, so the host only looks on, and has enqueued the next step before it waits
+ * for the id that comes out of this one. Token i's position and the length seen by it are entries of one constant
+ * buffer 0, 1, 2, ...: nothing is uploaded per token. A prompt of more than one token runs in chunks, each the query
+ * tokens of one call of attention. */
 #ifndef DECODE_H
 #define DECODE_H
 #include "model.h"
@@ -12,8 +13,8 @@
 enum { DECODE_CHUNK = 32 }; /* tokens of the prompt that run at once */
 
 struct decode_options {
-    uint32_t n_ctx; /* tokens of prompt and continuation, at most the model's */
-    uint32_t n_prompt;
+    uint32_t n_ctx;           /* tokens of prompt and continuation, at most the model's */
+    uint32_t n_prompt, n_new; /* n_new: tokens that will be wanted, at most; no step is begun for more */
     fdec_scheme scheme;
     fdec_linear_impl linear;
     fdec_type kv_type;
@@ -22,8 +23,8 @@ struct decode_options {
     float top_p, min_p, repeat_penalty;
     uint32_t repeat_last; /* tokens of prompt and continuation that the penalty sees; 0: none */
     uint64_t seed;        /* the step is the position of the chosen token */
-    const float *phi; /* [n_layers, n_heads], of fdec_phi_read; NULL: none */
-    float *mean_lse;  /* not NULL: [n_layers, n_heads], decoder_prompt puts each head's mean LSE over the prompt here */
+    const float *phi;     /* [n_layers, n_heads], of fdec_phi_read; NULL: none */
+    float *mean_lse; /* not NULL: [n_layers, n_heads], decoder_prompt puts each head's mean LSE over the prompt here */
 };
 
 struct decoder;

@@ -59,11 +59,13 @@ struct decoder {
     cl_command_queue queue;
     fdec_ctx *ctx;
     fdec_ops *ops;
-    uint32_t rows;           /* at once, at most: the chunk, or 1 */
+    uint32_t rows; /* at once, at most: the chunk, or 1 */
     fdec_plan *embed, *append;
     fdec_plan *sample;       /* NULL: the best token is taken, by argmax */
     struct stage one, chunk; /* chunk has no plans if rows is 1 */
-    uint32_t n_done;         /* tokens in the cache */
+    uint32_t n_done;         /* tokens in the cache, or on their way there */
+    bool is_ahead;           /* the step that decoder_next would begin is begun */
+    int32_t chosen;          /* read from the device */
 
     uint64_t need_bytes, largest_bytes, workspace_bytes;
     cl_mem x, q, k, v, gate, up, logits, stats, ids, count, angles, state, phi, lse, workspace;

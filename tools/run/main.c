@@ -456,15 +456,14 @@ static bool decode_with(struct model *m, const struct options *o, const struct t
         .phi = phi,
         .mean_lse = mean_lse,
     };
-    uint32_t n_new = 0;
     struct decoder *d;
-    if (!fit_context(o, p->n, m->n_ctx, &d_options.n_ctx, &n_new, e) || !decoder_create(m, &d_options, &d, e))
+    if (!fit_context(o, p->n, m->n_ctx, &d_options.n_ctx, &d_options.n_new, e) || !decoder_create(m, &d_options, &d, e))
         return false;
-    bool ok = open_output(&out, o, t, e) && generate(d, o, p, n_new, &out, time, e);
+    bool ok = open_output(&out, o, t, e) && generate(d, o, p, d_options.n_new, &out, time, e);
     ok = close_output(&out, ok, e);
     if (ok && o->calibrate)
         ok = calibration_write(o->calibrate, o->model, m->n_layers, m->n_heads, mean_lse, e);
-    if (ok && !o->quiet && n_new < o->n && out.n == n_new && !interrupted)
+    if (ok && !o->quiet && d_options.n_new < o->n && out.n == d_options.n_new && !interrupted)
         fprintf(stderr, "flashdec-run: stopped after %" PRIu32 " tokens: the context of %" PRIu32 " is full\n", out.n,
                 d_options.n_ctx);
     ok = ok && report(d, o, p->n, out.n, time, e);
