@@ -51,6 +51,8 @@ same "$tmp/a" "$tmp/b" "-p abcb is not BOS, ' abc', 'b'"
 decode "$tmp/a" --ids -n 30 --ignore-eos --temp 1 --seed 7
 decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 7
 same "$tmp/a" "$tmp/b" "the same seed gives other tokens"
+decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 7 --logits "$tmp/logits"
+same "$tmp/a" "$tmp/b" "logits, for which no step is enqueued ahead, change the tokens"
 decode "$tmp/b" --ids -n 30 --ignore-eos --temp 1 --seed 8
 ! cmp -s "$tmp/a" "$tmp/b" || fail "another seed gives the same tokens"
 decode "$tmp/b" --ids -n 27 --ignore-eos --temp 1 --seed 7 --tokens "1,$(cut -d ' ' -f 1-3 "$tmp/a" | tr ' ' ,)"
