@@ -113,21 +113,20 @@ static bool share_heads(const struct attn_problem *p, const struct device *d)
 {
     enum { SHARE = 2 << 20 }; /* bytes of K and V */
     const int64_t heads = p->n_kv_heads / d->compute_units;
-    const int64_t key = (int64_t) (type_bytes(p->kv.k.type, (uint64_t) p->head_dim) +
-                                   type_bytes(p->kv.v.type, (uint64_t) p->v_head_dim));
+    const int64_t key = (int64_t) kv_row_bytes(&p->kv, p->head_dim, p->v_head_dim);
     return !p->invariant && p->n_kv_heads % d->compute_units == 0 && p->len <= SHARE / (MAX(p->batch, 1) * heads * key);
 }
 
 static struct split_rule vec_rule(const struct problem *p, const struct device *d, const int *cfg)
 {
-    const int units = d->compute_units;
+    const int64_t units = d->compute_units, wanted = units * cfg[VEC_PARTS];
     if (cfg[VEC_SPAN])
-        return (struct split_rule){units, (int64_t) units * cfg[VEC_PARTS], ATTN_VEC_CHUNK, cfg[VEC_SPAN]};
+        return (struct split_rule){units, wanted, ATTN_VEC_CHUNK, cfg[VEC_SPAN]};
     const int64_t per_head = div_up(MIN(rows_of(&p->attn), ATTN_VEC_CHUNK), cfg[VEC_ROWS]);
     const int64_t most = MIN(heads_together(&p->attn), ATTN_VEC_CHUNK / cfg[VEC_ROWS] / per_head);
     if (share_heads(&p->attn, d))
         return (struct split_rule){units, units, ATTN_VEC_CHUNK, (int) MIN(most, p->attn.n_kv_heads / units)};
-    return (struct split_rule){units, (int64_t) units * cfg[VEC_PARTS], ATTN_VEC_CHUNK, (int) most};
+    return (struct split_rule){units, wanted, ATTN_VEC_CHUNK, (int) most};
 }
 
 static const char *vec_reject(const struct problem *p, const struct device *d, const int *cfg)

@@ -155,6 +155,11 @@ uint64_t type_bytes(fdec_type t, uint64_t n)
     return n / types[t].block * types[t].bytes;
 }
 
+uint64_t kv_row_bytes(const fdec_kv_layout *kv, int head_dim, int v_head_dim)
+{
+    return type_bytes(kv->k.type, (uint64_t) head_dim) + type_bytes(kv->v.type, (uint64_t) v_head_dim);
+}
+
 size_t type_align(fdec_type t)
 {
     return types[t].align;
@@ -486,8 +491,7 @@ static double attn_bytes(const struct attn_problem *a) /* q and out; K and V; le
 {
     double any, sum;
     visible_keys(a, &any, &sum);
-    const double key = (double) (type_bytes(a->kv.k.type, (uint64_t) a->head_dim) +
-                                 type_bytes(a->kv.v.type, (uint64_t) a->v_head_dim));
+    const double key = (double) kv_row_bytes(&a->kv, a->head_dim, a->v_head_dim);
     const double row =
         (double) (type_bytes(a->q_type, (uint64_t) a->head_dim) + type_bytes(a->out_type, (uint64_t) a->v_head_dim));
     return (double) a->batch * (a->q_len * a->n_heads * row + any * a->n_kv_heads * key + 4);
@@ -504,7 +508,7 @@ static double append_bytes(const struct append_problem *a) /* q twice; k and v, 
 {
     const uint64_t d = (uint64_t) a->head_dim, dv = (uint64_t) a->v_head_dim;
     const double q = 2.0 * (double) type_bytes(a->act_type, d), kv = (double) type_bytes(a->act_type, d + dv),
-                 cache = (double) (type_bytes(a->kv.k.type, d) + type_bytes(a->kv.v.type, dv));
+                 cache = (double) kv_row_bytes(&a->kv, a->head_dim, a->v_head_dim);
     return (double) a->rows * (a->n_heads * q + a->n_kv_heads * (kv + cache) + 4);
 }
 

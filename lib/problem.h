@@ -108,6 +108,7 @@ double problem_flops(const struct problem *p); /* multiply and add count as two 
 bool type_exists(int t);                      /* of a caller's number */
 size_t type_block(fdec_type t);               /* elements in a block: 1, 32 or 256 */
 uint64_t type_bytes(fdec_type t, uint64_t n); /* of n elements, whole blocks */
+uint64_t kv_row_bytes(const fdec_kv_layout *kv, int head_dim, int v_head_dim); /* of a key and its value, of one head */
 size_t type_align(fdec_type t);               /* what a buffer offset must be a multiple of */
 bool type_has_f16(fdec_type t);               /* elements, or the scales of blocks, are f16 */
 bool type_is_float(fdec_type t);              /* f32, f16, bf16: what activations may be */

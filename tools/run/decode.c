@@ -173,7 +173,9 @@ static bool read_choice(struct decoder *d, int32_t *next, float *logits)
                                       NULL));
     try_cl(d, clEnqueueReadBuffer(d->queue, d->ids, CL_FALSE, 4 * (size_t) d->n_done, sizeof d->chosen, &d->chosen, 0,
                                   NULL, &is_read));
-    const bool ok = logits || !is_another_wanted(d) || (d->is_ahead = step(d));
+    bool ok = true;
+    if (!logits && is_another_wanted(d))
+        d->is_ahead = ok = step(d);
     const cl_int code = clWaitForEvents(1, &is_read);
     clReleaseEvent(is_read);
     *next = d->chosen;
